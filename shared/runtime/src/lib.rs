@@ -1,1 +1,32 @@
-//! See Cargo.toml.
+//! What every `main` of the switch needs, so that a service's own crate holds only its service.
+//!
+//! [`config`] reads settings and reports every fault at once; [`telemetry`] sets up logs, metrics and
+//! traces; [`Lifecycle`] runs the tasks and stops them in good order; [`Clock`] and [`Ids`] are the only
+//! sources of time and chance.
+
+mod clock;
+pub mod config;
+mod ids;
+mod lifecycle;
+pub mod telemetry;
+
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use config::{Fault, Faults, Key, Settings};
+pub use ids::Ids;
+pub use lifecycle::{Lifecycle, StopSwitch, Stopping, TaskEnd};
+
+/// Makes aws-lc the process's one cryptography provider. Safe to call again.
+///
+/// Everything that speaks TLS needs it first; [`telemetry::init`] calls it too.
+pub fn init_crypto() {
+    // Refused only when a provider is installed already, which is this one: `ring` is kept out of the tree.
+    drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+}
+
+/// The multi-threaded runtime of a service.
+///
+/// # Errors
+/// When the system gives no threads or no epoll.
+pub fn build_runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+}
