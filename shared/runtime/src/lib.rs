@@ -2,13 +2,21 @@
 //!
 //! [`config`] reads settings and reports every fault at once; [`telemetry`] sets up logs, metrics and
 //! traces; [`Lifecycle`] runs the tasks and stops them in good order; [`Clock`] and [`Ids`] are the only
-//! sources of time and chance.
+//! sources of time and chance; [`tls`] and [`http`] are the face to the banks, [`ops`] the one to operators;
+//! [`pg`], [`nats`] and [`redis`] connect to the parts.
 
 mod clock;
 pub mod config;
+pub mod http;
 mod ids;
 mod lifecycle;
+pub mod nats;
+pub mod ops;
+pub mod pg;
+pub mod problem;
+pub mod redis;
 pub mod telemetry;
+pub mod tls;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use config::{Fault, Faults, Key, Settings};

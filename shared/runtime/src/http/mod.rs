@@ -1,0 +1,11 @@
+//! HTTP/1.1 over mutual TLS: the server that shows who calls, and the client of the banks.
+
+mod body;
+mod client;
+mod handshake;
+mod server;
+
+pub use body::{BODY_WITHIN, BodyError, read_body};
+pub use client::{Client, ClientError, ClientLimits};
+pub use handshake::{Peer, PeerCertificate};
+pub use server::{Handler, ServerLimits, serve};
