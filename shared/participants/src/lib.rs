@@ -1,1 +1,24 @@
-//! See Cargo.toml.
+//! The participants of the switch and their certificates: the copy that a service authenticates by.
+//!
+//! For now it is read from a seed file, `participants.toml`:
+//!
+//! ```toml
+//! [[participant]]
+//! ispb = "11111111"
+//! name = "Banco Aurora"
+//! opening_balance = "1000000.00"                 # of its Conta PI; direct participants only
+//! active = true                                  # the default
+//! channel_certificates = ["pki/11111111/channel.crt"]      # paths relative to this file
+//! signature_certificates = ["pki/11111111/signature.crt"]
+//!
+//! [[participant]]
+//! ispb = "33333333"
+//! name = "Banco Indireto"
+//! settler = "11111111"                           # an indirect participant: no Conta PI, no certificates
+//! ```
+
+mod directory;
+mod seed;
+
+pub use directory::{Directory, Participant};
+pub use seed::{SeedFault, SeedFaults};
