@@ -1,2 +1,59 @@
-//! See Cargo.toml.
-fn main() {}
+//! `pix`: runs the switch and two banks on this machine, and asks them questions.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command talks to its user"
+)]
+
+mod backoff;
+mod board;
+mod cli;
+mod configs;
+mod control;
+mod http;
+mod pay;
+mod payment;
+mod pki;
+mod place;
+mod seed;
+mod supervisor;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    let arguments = cli::Arguments::parse();
+    // One thread: children get a signal when the *thread* that started them ends, and this one ends last.
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!(
+                "pix: the runtime could not start ({error}): free some memory or file descriptors and try again."
+            );
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(run(arguments)) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("pix: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: cli::Arguments) -> anyhow::Result<ExitCode> {
+    let place = place::Place::find(&arguments.dir, arguments.port_offset)?;
+    match arguments.command {
+        cli::Command::Up(options) => up::up(place, &options).await,
+        cli::Command::Down { purge } => control::down(&place, purge).await,
+        cli::Command::Status { json } => control::status(&place, json).await,
+        cli::Command::Pay(order) => pay::command(&place, &order).await,
+        cli::Command::Payment { end_to_end_id, json } => payment::command(&place, &end_to_end_id, json).await,
+        cli::Command::Pki {
+            command: cli::Pki::Participant(who),
+        } => pki::participant(&place, &who),
+    }
+}

@@ -1,0 +1,56 @@
+# Two commands are all a newcomer needs, on a bare Debian 12 with git, make, gcc and Rust:
+#
+#   make run     the whole switch with two banks, and its first payment     (ARGS="--port-offset 100" go to `pix up`)
+#   make test    everything that is tested
+#
+# Builds go to target/, or to $CARGO_TARGET_DIR when it is set.
+
+SHELL := /bin/sh
+CARGO ?= cargo
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+BINARIES := -p pix -p spi -p bank
+
+.DEFAULT_GOAL := help
+.PHONY: help run test test-binaries lint fmt deny down purge parts test-parts clean
+
+help:
+	@sed -n 's/^#   \(make .*\)/\1/p' Makefile
+	@echo "also: make lint fmt deny down purge clean"
+
+run: parts
+	$(CARGO) build --locked --release $(BINARIES)
+	@exec $(TARGET)/release/pix up $(ARGS)
+
+# TEST="-p spi" or TEST="-E 'test(audit)'" narrows what runs.
+test: test-parts test-binaries
+	@CARGO="$(CARGO)" scripts/run-tests $(TEST)
+
+# The tests that kill processes start these.
+test-binaries:
+	$(CARGO) build --locked $(BINARIES)
+
+lint:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+
+fmt:
+	$(CARGO) fmt --all
+
+# Licences, banned crates and sources need no network; advisories do and run where cargo-deny can fetch them.
+deny:
+	$(CARGO) deny --locked check bans licenses sources
+
+down:
+	$(TARGET)/release/pix down $(ARGS)
+
+purge:
+	$(TARGET)/release/pix down --purge $(ARGS)
+
+parts:
+	@scripts/install-parts run
+
+test-parts:
+	@scripts/install-parts test
+
+clean:
+	$(CARGO) clean

@@ -1,0 +1,109 @@
+//! The configuration file of each service, written at every start so that a person can read it and run the service alone.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use pix_parts::{Nats, Postgres, Redis};
+
+use crate::place::{Place, write_private};
+use crate::seed::Bank;
+
+/// The role that `spi` serves with: it may not change the audit rows.
+pub(crate) const SPI_ROLE: &str = "spi_app";
+
+/// What every service of the instance reaches.
+pub(crate) struct Parts<'a> {
+    pub(crate) postgres: &'a Postgres,
+    pub(crate) redis: &'a Redis,
+    pub(crate) nats: &'a Nats,
+}
+
+pub(crate) fn write_spi(place: &Place, parts: &Parts<'_>) -> anyhow::Result<PathBuf> {
+    let ports = place.ports;
+    let listen = |port: u16| format!("127.0.0.1:{port}");
+    let pki = |name: &str| text(&place.path("pki/spi").join(name));
+    write(
+        place,
+        "spi",
+        &[
+            ("listen.primary", listen(ports.spi_primary())),
+            ("listen.secondary", listen(ports.spi_secondary())),
+            ("ops.listen", listen(ports.spi_ops())),
+            ("database.url", parts.postgres.url_as(SPI_ROLE, "spi")),
+            ("database.owner_url", parts.postgres.url("spi")),
+            ("nats.url", parts.nats.url()),
+            ("redis.url", parts.redis.url()),
+            ("participants.file", text(&place.participants())),
+            ("tls.certificate", pki("server.crt")),
+            ("tls.key", pki("server.key")),
+            ("tls.client_ca", text(&place.path("pki/ca.crt"))),
+            ("signature.certificate", pki("signature.crt")),
+            ("signature.key", pki("signature.key")),
+            ("log.format", "json".into()),
+        ],
+    )
+}
+
+/// `index` from zero, the order of the banks.
+pub(crate) fn write_bank(
+    place: &Place,
+    parts: &Parts<'_>,
+    bank: &Bank,
+    index: u16,
+) -> anyhow::Result<PathBuf> {
+    let ports = place.ports;
+    let ispb = bank.ispb();
+    let pki = |name: &str| text(&place.path(format!("pki/{ispb}")).join(name));
+    write(
+        place,
+        &format!("bank-{ispb}"),
+        &[
+            ("ispb", ispb.to_string()),
+            ("name", bank.name.into()),
+            ("color", bank.color.into()),
+            ("listen", format!("127.0.0.1:{}", ports.bank(index))),
+            ("database.url", parts.postgres.url(&database(bank))),
+            (
+                "icom.primary",
+                format!("https://127.0.0.1:{}", ports.spi_primary()),
+            ),
+            (
+                "icom.secondary",
+                format!("https://127.0.0.1:{}", ports.spi_secondary()),
+            ),
+            ("tls.certificate", pki("channel.crt")),
+            ("tls.key", pki("channel.key")),
+            ("tls.ca", pki("ca.crt")),
+            ("signature.certificate", pki("signature.crt")),
+            ("signature.key", pki("signature.key")),
+            ("spi.signature_certificate", pki("spi-signature.crt")),
+            ("customers.file", text(&place.customers(ispb))),
+            ("log.format", "json".into()),
+        ],
+    )
+}
+
+/// The database of one bank.
+pub(crate) fn database(bank: &Bank) -> String {
+    format!("bank_{}", bank.ispb().to_string().to_ascii_lowercase())
+}
+
+fn text(path: &Path) -> String {
+    path.display().to_string()
+}
+
+fn write(place: &Place, name: &str, settings: &[(&str, String)]) -> anyhow::Result<PathBuf> {
+    let path = place.path(format!("config/{name}.toml"));
+    let program = name.split('-').next().unwrap_or(name);
+    let mut file = format!(
+        "# Written by `pix up` at every start. To change a setting, set PIX_{}_<SETTING> in the environment of `pix up`\n\
+         # (dots become underscores), or run `{program} --config {}` yourself with flags.\n\n",
+        program.to_ascii_uppercase(),
+        path.display(),
+    );
+    for (key, value) in settings {
+        writeln!(file, "{key} = {}", toml::Value::String(value.clone())).expect("a String takes everything");
+    }
+    write_private(&path, &file)?;
+    Ok(path)
+}

@@ -1,0 +1,133 @@
+//! `down` and `status`: what one asks a running instance from another terminal.
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use serde_json::json;
+
+use crate::board;
+use crate::http::Http;
+use crate::place::{Held, Place};
+
+/// Every part has its own grace; together they take no longer than this.
+const STOP_WITHIN: Duration = Duration::from_secs(60);
+
+pub(crate) async fn down(place: &Place, purge: bool) -> anyhow::Result<ExitCode> {
+    let dir = place.dir.display();
+    if !place.is_ours() {
+        if purge && place.dir.exists() {
+            bail!("{dir} was not made by pix and stays as it is: name the right folder with --dir");
+        }
+        println!("nothing runs in {dir}");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let held = match place.running_pid() {
+        Some(pid) => {
+            println!("stopping pix (process {pid}) in {dir}");
+            send_terminate(pid)?;
+            wait_for_end(place, pid).await?
+        }
+        None => {
+            println!("nothing runs in {dir}");
+            place.try_hold()?
+        }
+    };
+    if purge {
+        place.purge()?;
+        println!("{dir} and all its data are removed");
+    }
+    drop(held);
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn wait_for_end(place: &Place, pid: u32) -> anyhow::Result<Option<Held>> {
+    let asked = Instant::now();
+    loop {
+        if let Some(held) = place.try_hold()? {
+            println!("stopped after {} ms", asked.elapsed().as_millis());
+            return Ok(Some(held));
+        }
+        if asked.elapsed() > STOP_WITHIN {
+            bail!(
+                "process {pid} has not ended in {} s: end it with `kill -9 {pid}`, its children follow",
+                STOP_WITHIN.as_secs()
+            );
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn send_terminate(pid: u32) -> anyhow::Result<()> {
+    let target =
+        libc::pid_t::try_from(pid).context("the pid file is damaged: stop pix where it runs, with Ctrl-C")?;
+    #[expect(
+        unsafe_code,
+        reason = "one system call without memory arguments; no safe wrapper in std"
+    )]
+    // SAFETY: kill takes two integers. The pid's process holds the instance's lock, so it is the pix we mean.
+    let refused = unsafe { libc::kill(target, libc::SIGTERM) } != 0;
+    if refused {
+        let error = std::io::Error::last_os_error();
+        bail!("process {pid} cannot be signalled ({error}): stop it as the user who started it");
+    }
+    Ok(())
+}
+
+pub(crate) async fn status(place: &Place, as_json: bool) -> anyhow::Result<ExitCode> {
+    let dir = place.dir.display();
+    let running = place.running_pid();
+    let snapshot = running.and_then(|_| board::read(place));
+    let http = Http::new();
+    let mut rows = Vec::new();
+    for entry in snapshot.iter().flat_map(|snapshot| &snapshot.processes) {
+        let health = match entry.pid {
+            None => "restarting".to_owned(),
+            Some(_) if !entry.http && entry.ready => "ready".to_owned(),
+            Some(_) if !entry.http => "starting".to_owned(),
+            Some(_) => match http.get(entry.port, "/readyz").await {
+                Ok(answer) if answer.is_success() => "ready".to_owned(),
+                Ok(answer) => format!("not ready ({})", answer.status),
+                Err(_) => "silent".to_owned(),
+            },
+        };
+        rows.push((entry, health));
+    }
+    let ready = snapshot.as_ref().is_some_and(|snapshot| snapshot.ready);
+    if as_json {
+        let processes: Vec<_> = rows
+            .iter()
+            .map(|(entry, health)| {
+                json!({"name": entry.name, "pid": entry.pid, "port": entry.port, "restarts": entry.restarts, "health": health})
+            })
+            .collect();
+        println!(
+            "{:#}",
+            json!({"dir": place.dir, "pid": running, "ready": ready, "processes": processes})
+        );
+    } else if let Some(pid) = running {
+        println!(
+            "pix (process {pid}) in {dir}{}",
+            if ready { "" } else { ", starting" }
+        );
+        println!(
+            "  {:<16} {:>8} {:>6} {:>9}  health",
+            "process", "pid", "port", "restarts"
+        );
+        for (entry, health) in &rows {
+            let pid = entry.pid.map_or("-".to_owned(), |pid| pid.to_string());
+            println!(
+                "  {:<16} {pid:>8} {:>6} {:>9}  {health}",
+                entry.name, entry.port, entry.restarts
+            );
+        }
+    } else {
+        println!("nothing runs in {dir}: start it with `pix up`");
+    }
+    let healthy = running.is_some() && ready && rows.iter().all(|(_, health)| health == "ready");
+    Ok(if healthy {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}

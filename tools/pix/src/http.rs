@@ -1,0 +1,113 @@
+//! JSON over plain HTTP to the loopback listeners of our own processes.
+
+use std::time::Duration;
+
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Bytes;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use serde_json::Value;
+
+/// How long an answer may take: our processes answer at once or not at all.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+const BODY_BYTES_MAX: usize = 4 << 20;
+
+/// Asks our own processes.
+#[derive(Clone, Debug)]
+pub(crate) struct Http(Client<HttpConnector, Full<Bytes>>);
+
+/// A status and the JSON that came with it (`null` when none did).
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: Value,
+}
+
+/// Nobody answered.
+#[derive(Debug)]
+pub(crate) struct Silent {
+    address: String,
+    why: String,
+}
+
+impl std::error::Error for Silent {}
+
+impl std::fmt::Display for Silent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "nothing answers at {} ({})", self.address, self.why)
+    }
+}
+
+impl Http {
+    pub(crate) fn new() -> Self {
+        Self(Client::builder(TokioExecutor::new()).build_http())
+    }
+
+    pub(crate) async fn get(&self, port: u16, path: &str) -> Result<Answer, Silent> {
+        self.send("GET", port, path, Bytes::new()).await
+    }
+
+    pub(crate) async fn post(&self, port: u16, path: &str, body: &Value) -> Result<Answer, Silent> {
+        self.send("POST", port, path, Bytes::from(body.to_string())).await
+    }
+
+    async fn send(&self, method: &str, port: u16, path: &str, body: Bytes) -> Result<Answer, Silent> {
+        let address = format!("127.0.0.1:{port}");
+        let silent = |why: String| Silent {
+            address: address.clone(),
+            why,
+        };
+        let request = hyper::Request::builder()
+            .method(method)
+            .uri(format!("http://{address}{path}"))
+            .header("content-type", "application/json")
+            .header("accept", "application/json")
+            .body(Full::new(body))
+            .map_err(|error| silent(error.to_string()))?;
+        let exchange = async {
+            let answer = self
+                .0
+                .request(request)
+                .await
+                .map_err(|error| root_cause(&error))?;
+            let status = answer.status().as_u16();
+            let body = Limited::new(answer.into_body(), BODY_BYTES_MAX)
+                .collect()
+                .await
+                .map_err(|error| error.to_string())?
+                .to_bytes();
+            Ok(Answer {
+                status,
+                body: serde_json::from_slice(&body).unwrap_or(Value::Null),
+            })
+        };
+        tokio::time::timeout(ANSWER_WITHIN, exchange)
+            .await
+            .unwrap_or_else(|_| Err(format!("no answer in {} s", ANSWER_WITHIN.as_secs())))
+            .map_err(silent)
+    }
+}
+
+impl Answer {
+    pub(crate) fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
+    /// What a refusal says, in its own words (RFC 9457 problem).
+    pub(crate) fn refusal(&self) -> String {
+        let said = ["detail", "title", "error"]
+            .iter()
+            .find_map(|name| self.body.get(name)?.as_str());
+        said.map_or_else(|| format!("HTTP status {}", self.status), str::to_owned)
+    }
+}
+
+/// The innermost reason: "Connection refused" says more than "client error (Connect)".
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut inner = error;
+    while let Some(source) = inner.source() {
+        inner = source;
+    }
+    inner.to_string()
+}

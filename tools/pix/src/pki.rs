@@ -1,0 +1,268 @@
+//! `pix pki participant`: what an outside bank joins with.
+
+use std::fs;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use pix_domain::Ispb;
+
+use crate::cli;
+use crate::place::{Place, private_dir};
+use crate::seed::{self, BANKS};
+use crate::up::make_pki;
+
+/// What the bank keeps secret, and what it shows.
+const PAIRS: [&str; 2] = ["channel", "signature"];
+
+pub(crate) fn participant(place: &Place, who: &cli::Participant) -> anyhow::Result<ExitCode> {
+    let ispb = who.ispb;
+    if BANKS.iter().any(|bank| bank.ispb() == ispb) {
+        bail!("{ispb} is a bank that `pix up` runs itself: choose another ISPB for an outside bank");
+    }
+    let out = std::path::absolute(&who.out)
+        .with_context(|| format!("{} is no usable folder name", who.out.display()))?;
+    place.create()?;
+    let pki = make_pki(place)?;
+    seed::write_missing(place)?;
+    let mut register = Register::read(place)?;
+
+    let keys: Vec<PathBuf> = PAIRS
+        .iter()
+        .flat_map(|stem| [".key", ".crt"].map(|end| out.join(format!("{stem}{end}"))))
+        .collect();
+    if let Some(there) = keys.iter().find(|path| path.exists()) {
+        if !who.force {
+            bail!(
+                "{} exists and is not overwritten: choose another --out, or add --force to replace the keys",
+                there.display()
+            );
+        }
+    } else if register.has(ispb) && !who.force {
+        bail!("{ispb} is registered already: add --force to give it new certificates");
+    }
+    if who.force {
+        for path in keys.iter().filter(|path| path.exists()) {
+            fs::remove_file(path).with_context(|| {
+                format!("{} cannot be replaced: check the folder's owner", path.display())
+            })?;
+        }
+    }
+    private_dir(&out)?;
+    pki.participant(ispb, &out)
+        .with_context(|| format!("no certificates could be made in {}", out.display()))?;
+
+    // The switch reads its own copies: the bank may take its folder elsewhere.
+    let ours = place.free_name(&format!("pki/participant-{ispb}"));
+    private_dir(&place.path(&ours))?;
+    for stem in PAIRS {
+        let name = format!("{stem}.crt");
+        copy(&out.join(&name), &place.path(&ours).join(&name))?;
+    }
+    let name = who.name.clone().unwrap_or_else(|| format!("Banco {ispb}"));
+    register.put(ispb, &name, who.balance, &ours);
+    register.write(place)?;
+
+    println!("{}:", out.display());
+    println!("  channel.crt, channel.key          the bank's end of the TLS channel");
+    println!("  signature.crt, signature.key      signs what the bank sends");
+    println!("  ca.crt                            to trust the switch's TLS certificate");
+    println!("  spi-signature.crt, dict-signature.crt   verify what the switch signs");
+    println!(
+        "{ispb} ({name}) is in {}; a running switch reads it at once.",
+        place.participants().display()
+    );
+    println!(
+        "ICOM: https://127.0.0.1:{} and {}",
+        place.ports.spi_primary(),
+        place.ports.spi_secondary()
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
+    let failed = || {
+        format!(
+            "{} cannot be copied to {}: check owner and space",
+            from.display(),
+            to.display()
+        )
+    };
+    let text = fs::read(from).with_context(failed)?;
+    let mut file = fs::OpenOptions::new()
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .mode(0o644)
+        .open(to)
+        .with_context(failed)?;
+    std::io::Write::write_all(&mut file, &text).with_context(failed)?;
+    file.set_permissions(fs::Permissions::from_mode(0o644))
+        .with_context(failed)
+}
+
+/// participants.toml, changed by whole entries: what else stands there, comments included, stays as it is.
+struct Register {
+    text: String,
+    table: toml::Table,
+}
+
+impl Register {
+    fn read(place: &Place) -> anyhow::Result<Self> {
+        let path = place.participants();
+        let text = fs::read_to_string(&path)
+            .with_context(|| format!("{} cannot be read: check its owner", path.display()))?;
+        let table = text
+            .parse()
+            .with_context(|| format!("{} is no TOML: mend the line named below", path.display()))?;
+        Ok(Self { text, table })
+    }
+
+    fn has(&self, ispb: Ispb) -> bool {
+        self.entries()
+            .any(|entry| entry.get("ispb").and_then(toml::Value::as_str) == Some(&ispb.to_string()))
+    }
+
+    fn entries(&self) -> impl Iterator<Item = &toml::Value> {
+        self.table
+            .get("participant")
+            .and_then(toml::Value::as_array)
+            .into_iter()
+            .flatten()
+    }
+
+    fn put(&mut self, ispb: Ispb, name: &str, balance: pix_domain::Money, folder: &str) {
+        if self.has(ispb) {
+            self.remove(ispb);
+        }
+        self.text += &seed::participant(ispb, name, balance, folder);
+    }
+
+    /// Leaves out the entry's lines: from its header to the next one.
+    fn remove(&mut self, ispb: Ispb) {
+        const HEADER: &str = "[[participant]]";
+        let ispb = ispb.to_string();
+        let mut kept = String::new();
+        for block in split_before(&self.text, HEADER) {
+            let names_it = block.parse::<toml::Table>().ok().is_some_and(|table| {
+                table
+                    .get("participant")
+                    .and_then(|all| all.get(0))
+                    .and_then(|one| one.get("ispb"))
+                    .and_then(toml::Value::as_str)
+                    == Some(&ispb)
+            });
+            if !names_it {
+                kept += block;
+            }
+        }
+        self.text = kept;
+    }
+
+    fn write(&self, place: &Place) -> anyhow::Result<()> {
+        crate::place::write_private(&place.participants(), &self.text)
+    }
+}
+
+/// Cuts `text` before every line that begins with `header`.
+fn split_before<'a>(text: &'a str, header: &str) -> Vec<&'a str> {
+    let mut starts = vec![0];
+    let mut offset = 0;
+    for line in text.split_inclusive('\n') {
+        if line.starts_with(header) && offset > 0 {
+            starts.push(offset);
+        }
+        offset += line.len();
+    }
+    starts.push(text.len());
+    starts.windows(2).map(|pair| &text[pair[0]..pair[1]]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use pix_domain::Money;
+
+    use super::*;
+
+    fn new_bank(out: &Path, force: bool) -> cli::Participant {
+        cli::Participant {
+            ispb: Ispb::parse(b"33333333").expect("ispb"),
+            out: out.to_owned(),
+            name: Some("Banco de Fora".into()),
+            balance: Money::from_centavos(5000),
+            force,
+        }
+    }
+
+    fn registered(place: &Place) -> Vec<toml::Value> {
+        Register::read(place).expect("reads").entries().cloned().collect()
+    }
+
+    #[test]
+    fn a_bank_gets_its_files_once_and_new_ones_by_force() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let place = Place::find(&dir.path().join("x"), None).expect("find");
+        let out = dir.path().join("out");
+        participant(&place, &new_bank(&out, false)).expect("first");
+        for name in [
+            "channel.crt",
+            "channel.key",
+            "signature.crt",
+            "signature.key",
+            "ca.crt",
+            "spi-signature.crt",
+            "dict-signature.crt",
+        ] {
+            assert!(out.join(name).is_file(), "{name}");
+        }
+        let mode = fs::metadata(out.join("channel.key"))
+            .expect("metadata")
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let first_key = fs::read(out.join("channel.key")).expect("key");
+        let entries = registered(&place);
+        assert_eq!(entries.len(), 3);
+        assert_eq!(entries[2]["opening_balance"].as_str(), Some("50.00"));
+        assert!(
+            place
+                .path(entries[2]["channel_certificates"][0].as_str().expect("path"))
+                .is_file()
+        );
+
+        let error = participant(&place, &new_bank(&out, false))
+            .expect_err("exists")
+            .to_string();
+        assert!(error.contains("--force"), "{error}");
+        let error = participant(&place, &new_bank(&dir.path().join("other"), false))
+            .expect_err("registered")
+            .to_string();
+        assert!(error.contains("registered already"), "{error}");
+        assert_eq!(fs::read(out.join("channel.key")).expect("key"), first_key);
+
+        participant(&place, &new_bank(&out, true)).expect("by force");
+        assert_ne!(fs::read(out.join("channel.key")).expect("key"), first_key);
+        let again = registered(&place);
+        assert_eq!(again.len(), 3);
+        assert_ne!(
+            again[2]["channel_certificates"], entries[2]["channel_certificates"],
+            "the switch must see a change"
+        );
+    }
+
+    #[test]
+    fn an_entry_leaves_and_what_the_user_wrote_stays() {
+        let text =
+            "# mine\n[[participant]]\nispb = \"11111111\"\n# kept\n\n[[participant]]\nispb = \"33333333\"\n";
+        let mut register = Register {
+            text: text.into(),
+            table: text.parse().expect("toml"),
+        };
+        register.remove(Ispb::parse(b"33333333").expect("ispb"));
+        assert_eq!(
+            register.text,
+            "# mine\n[[participant]]\nispb = \"11111111\"\n# kept\n\n"
+        );
+    }
+}

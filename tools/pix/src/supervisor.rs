@@ -1,0 +1,200 @@
+//! Keeps processes running, and stops them in order.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use pix_parts::{Process, ProcessSpec, READY_WITHIN, STOP_GRACE};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::backoff::Backoff;
+use crate::board::Board;
+use crate::up::say;
+
+/// How often a process may end before its first readiness until we call it broken.
+const FIRST_STARTS_MAX: u32 = 3;
+
+/// How long a start may be silent until we say that we wait.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// A process under supervision.
+#[derive(Debug)]
+pub(crate) struct Supervised {
+    name: String,
+    stop: watch::Sender<bool>,
+    first: watch::Receiver<First>,
+    task: JoinHandle<()>,
+}
+
+/// What became of the first start.
+#[derive(Clone, Debug)]
+enum First {
+    Starting,
+    Ready,
+    Failed(String),
+}
+
+impl Supervised {
+    /// Starts it, and again whenever it ends.
+    pub(crate) fn start(spec: ProcessSpec, board: Arc<Board>) -> Self {
+        let (stop, stopping) = watch::channel(false);
+        let (tell, first) = watch::channel(First::Starting);
+        let name = spec.name.clone();
+        let task = tokio::spawn(
+            Keeper {
+                spec,
+                board,
+                stopping,
+                tell,
+            }
+            .keep(),
+        );
+        Self {
+            name,
+            stop,
+            first,
+            task,
+        }
+    }
+
+    /// Waits until it serves for the first time.
+    ///
+    /// # Errors
+    /// One sentence, with the end of its log, when it does not.
+    pub(crate) async fn ready(&mut self) -> anyhow::Result<()> {
+        loop {
+            match self.first.borrow_and_update().clone() {
+                First::Starting => {}
+                First::Ready => return Ok(()),
+                First::Failed(why) => anyhow::bail!("{why}"),
+            }
+            match tokio::time::timeout(PATIENCE, self.first.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => anyhow::bail!(
+                    "{} was stopped before it was ready: start again with `pix up`",
+                    self.name
+                ),
+                Err(_) => say(&format!("still waiting for {}", self.name)),
+            }
+        }
+    }
+
+    /// Asks it to end and waits until it is gone. Call [`Self::ask_to_stop`] on several first to stop them together.
+    pub(crate) async fn stopped(self) {
+        self.ask_to_stop();
+        // The task only ends by that request or by a panic, which has been printed.
+        drop(self.task.await);
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn ask_to_stop(&self) {
+        self.stop.send_replace(true);
+    }
+}
+
+struct Keeper {
+    spec: ProcessSpec,
+    board: Arc<Board>,
+    stopping: watch::Receiver<bool>,
+    tell: watch::Sender<First>,
+}
+
+impl Keeper {
+    async fn keep(mut self) {
+        let name = self.spec.name.clone();
+        let mut backoff = Backoff::default();
+        let mut has_served = false;
+        loop {
+            let started = Instant::now();
+            let ended = match self.spec.spawn().await {
+                Ok(process) => match self.watch(process, started, &mut has_served).await {
+                    Some(how) => how,
+                    None => return,
+                },
+                Err(error) => error.to_string(),
+            };
+            self.board
+                .update(&name, |entry| (entry.pid, entry.ready) = (None, false));
+            let wait = backoff.wait_after(started.elapsed());
+            if !has_served && backoff.early_ends() >= FIRST_STARTS_MAX {
+                self.tell.send_replace(First::Failed(ended));
+                return;
+            }
+            let first_line = ended.lines().next().unwrap_or_default();
+            say(&format!(
+                "{first_line}; starting it again in {} ms",
+                wait.as_millis()
+            ));
+            tokio::select! {
+                () = tokio::time::sleep(wait) => self.board.update(&name, |entry| entry.restarts += 1),
+                () = asked_to_stop(&mut self.stopping) => return,
+            }
+        }
+    }
+
+    /// Until the process ends by itself (how it did) or was asked to (nothing).
+    async fn watch(
+        &mut self,
+        mut process: Process,
+        started: Instant,
+        has_served: &mut bool,
+    ) -> Option<String> {
+        let name = &self.spec.name;
+        self.board.update(name, |entry| entry.pid = process.pid());
+        tokio::select! {
+            ready = process.ready(READY_WITHIN) => match ready {
+                Ok(()) => {
+                    self.board.update(name, |entry| entry.ready = true);
+                    if *has_served {
+                        say(&format!("{name} serves again after {} ms", started.elapsed().as_millis()));
+                    }
+                    *has_served = true;
+                    self.tell.send_replace(First::Ready);
+                }
+                Err(error) => {
+                    stop(name, process).await;
+                    return Some(error.to_string());
+                }
+            },
+            () = asked_to_stop(&mut self.stopping) => {
+                stop(name, process).await;
+                return None;
+            }
+        }
+        let ended = tokio::select! {
+            ended = process.wait() => ended,
+            () = asked_to_stop(&mut self.stopping) => {
+                stop(name, process).await;
+                return None;
+            }
+        };
+        let how = ended.map_or_else(|error| error.to_string(), |status| status.to_string());
+        Some(format!(
+            "{name} ended with {how} (its log: {})",
+            self.spec.log.display()
+        ))
+    }
+}
+
+async fn asked_to_stop(stopping: &mut watch::Receiver<bool>) {
+    // A dropped sender means that nobody supervises any more: stop as well.
+    drop(stopping.wait_for(|asked| *asked).await);
+}
+
+async fn stop(name: &str, mut process: Process) {
+    let asked = Instant::now();
+    if let Err(error) = process.stop(STOP_GRACE).await {
+        say(&error.to_string());
+    }
+    if asked.elapsed() >= STOP_GRACE {
+        say(&format!(
+            "{name} did not end within {} s and was killed",
+            STOP_GRACE.as_secs()
+        ));
+    } else if asked.elapsed() >= Duration::from_secs(2) {
+        say(&format!("{name} took {} ms to end", asked.elapsed().as_millis()));
+    }
+}

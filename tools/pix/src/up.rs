@@ -1,0 +1,398 @@
+//! `pix up`: parts, services, the first payment; then supervision until Ctrl-C.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use pix_parts::{Nats, PartError, Postgres, PostgresSize, Probe, ProcessSpec, Redis, Signal};
+use pix_pki::DevPki;
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::board::Board;
+use crate::cli;
+use crate::configs::{self, Parts};
+use crate::http::Http;
+use crate::pay;
+use crate::place::{Place, Ports};
+use crate::seed::{self, BANKS};
+use crate::supervisor::Supervised;
+
+/// Ports of a predecessor that was killed take a moment to come free.
+const PORTS_FREE_WITHIN: Duration = Duration::from_secs(5);
+
+/// Prints a line with the seconds since the start.
+pub(crate) fn say(line: &str) {
+    static START: OnceLock<Instant> = OnceLock::new();
+    let since = START.get_or_init(Instant::now).elapsed();
+    println!("{:>8.2} s  {line}", since.as_secs_f64());
+}
+
+pub(crate) async fn up(place: Place, options: &cli::Up) -> anyhow::Result<ExitCode> {
+    let mut interrupt = signal(SignalKind::interrupt()).context("signals cannot be received")?;
+    let mut terminate = signal(SignalKind::terminate()).context("signals cannot be received")?;
+    let mut hang_up = signal(SignalKind::hangup()).context("signals cannot be received")?;
+    let mut asked_to_stop = async || {
+        tokio::select! {
+            _ = interrupt.recv() => "Ctrl-C",
+            _ = terminate.recv() => "SIGTERM",
+            _ = hang_up.recv() => "SIGHUP",
+        }
+    };
+
+    let mut missing = pix_parts::missing().into_iter();
+    if let Some(first) = missing.next() {
+        let packages: Vec<_> = std::iter::once(first)
+            .chain(missing)
+            .map(|missing| missing.package)
+            .collect();
+        bail!(
+            "{} not installed: run `make run`, which installs without starting any daemon, or `apt-get install {}`",
+            packages.join(", "),
+            packages.join(" ")
+        );
+    }
+    place.create()?;
+    let _held = place.hold()?;
+    say(&format!(
+        "pix {} in {}",
+        env!("CARGO_PKG_VERSION"),
+        place.dir.display()
+    ));
+
+    let mut fleet = Fleet::new(&place);
+    let started = tokio::select! {
+        started = start(&place, options, &mut fleet) => started,
+        by = asked_to_stop() => {
+            say(&format!("{by}: stopping what has been started"));
+            fleet.stop().await;
+            return Ok(ExitCode::SUCCESS);
+        }
+    };
+    if let Err(error) = started {
+        fleet.stop().await;
+        return Err(error);
+    }
+    let by = asked_to_stop().await;
+    say(&format!(
+        "{by}: stopping banks, switch and parts (once more: at once)"
+    ));
+    tokio::select! {
+        () = fleet.stop() => say("everything has stopped; `pix up` goes on from here"),
+        _ = asked_to_stop() => say("leaving at once: what still runs is killed"),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn start(place: &Place, options: &cli::Up, fleet: &mut Fleet) -> anyhow::Result<()> {
+    ports_are_free(place).await?;
+    let programs = Programs::beside_us()?;
+
+    let fresh = !place.path("pki/ca.crt").exists();
+    if fresh {
+        say("making the development PKI: a CA, RSA-2048 keys for the switch and two banks");
+    }
+    make_pki(place)?;
+    seed::write_missing(place)?;
+
+    let postgres = prepare_postgres(place).await?;
+    let redis = Redis::prepare(&place.path("redis"), place.ports.redis())?;
+    let nats = Nats::prepare(&place.path("nats"), place.ports.nats())?;
+    fleet
+        .step([
+            Unit {
+                spec: postgres.spec(),
+                port: place.ports.postgres(),
+                http: false,
+            },
+            Unit {
+                spec: redis.spec(),
+                port: place.ports.redis(),
+                http: false,
+            },
+            Unit {
+                spec: nats.spec(),
+                port: place.ports.nats(),
+                http: false,
+            },
+        ])
+        .await?;
+    make_databases(&postgres).await?;
+
+    let parts = Parts {
+        postgres: &postgres,
+        redis: &redis,
+        nats: &nats,
+    };
+    let config = configs::write_spi(place, &parts)?;
+    fleet
+        .step([service(
+            place,
+            "spi",
+            &programs.spi,
+            &config,
+            place.ports.spi_ops(),
+        )])
+        .await?;
+    let mut banks = Vec::new();
+    for (index, bank) in (0_u16..).zip(&BANKS) {
+        let config = configs::write_bank(place, &parts, bank, index)?;
+        let name = format!("bank-{}", bank.ispb());
+        banks.push(service(
+            place,
+            &name,
+            &programs.bank,
+            &config,
+            place.ports.bank(index),
+        ));
+    }
+    fleet.step(banks).await?;
+    fleet.board.everything_is_ready();
+    say("the switch and both banks serve");
+
+    if !options.no_payment {
+        println!();
+        // The switch serves whether or not this payment goes through; what hinders it is worth a sentence, not an end.
+        match pay::pay(place, &Http::new(), &pay::Order::first()).await {
+            Ok(paid) => paid.print(),
+            Err(error) => say(&format!("the first payment did not go through: {error:#}")),
+        }
+    }
+    print_welcome(place);
+    Ok(())
+}
+
+/// Everything that runs.
+struct Fleet {
+    board: Arc<Board>,
+    /// In the order of their start. Those of one step start together and stop together.
+    steps: Vec<Vec<Supervised>>,
+}
+
+/// A process and where it answers.
+struct Unit {
+    spec: ProcessSpec,
+    port: u16,
+    http: bool,
+}
+
+impl Fleet {
+    fn new(place: &Place) -> Self {
+        Self {
+            board: Arc::new(Board::new(place.clone())),
+            steps: Vec::new(),
+        }
+    }
+
+    /// Starts the units together and waits until all of them serve.
+    async fn step(&mut self, units: impl IntoIterator<Item = Unit>) -> anyhow::Result<()> {
+        let asked = Instant::now();
+        let start = |Unit { spec, port, http }| {
+            self.board.enter(&spec.name, port, http);
+            Supervised::start(spec, Arc::clone(&self.board))
+        };
+        let step = units.into_iter().map(start).collect();
+        self.steps.push(step);
+        for unit in self.steps.last_mut().into_iter().flatten() {
+            unit.ready().await?;
+            say(&format!(
+                "{} serves ({} ms)",
+                unit.name(),
+                asked.elapsed().as_millis()
+            ));
+        }
+        Ok(())
+    }
+
+    /// Last started, first stopped.
+    async fn stop(&mut self) {
+        while let Some(step) = self.steps.pop() {
+            step.iter().for_each(Supervised::ask_to_stop);
+            for unit in step {
+                unit.stopped().await;
+            }
+        }
+    }
+}
+
+/// The services are built beside us.
+struct Programs {
+    spi: PathBuf,
+    bank: PathBuf,
+}
+
+impl Programs {
+    fn beside_us() -> anyhow::Result<Self> {
+        let us = std::env::current_exe()
+            .context("the path of this program is unknown: start it by its full path")?;
+        let folder = us.parent().unwrap_or(Path::new("/"));
+        let find = |name: &str| {
+            let program = folder.join(name);
+            if program.is_file() {
+                return Ok(program);
+            }
+            let profile = if folder.ends_with("release") {
+                " --release"
+            } else {
+                ""
+            };
+            bail!(
+                "{name} is not in {}: build it with `cargo build{profile} -p {name}`",
+                folder.display()
+            )
+        };
+        Ok(Self {
+            spi: find("spi")?,
+            bank: find("bank")?,
+        })
+    }
+}
+
+fn service(place: &Place, name: &str, program: &Path, config: &Path, port: u16) -> Unit {
+    let spec = ProcessSpec {
+        name: name.to_owned(),
+        program: program.to_path_buf(),
+        args: vec!["--config".into(), config.display().to_string()],
+        env: BTreeMap::new(),
+        dir: Some(place.dir.clone()),
+        run_as: None,
+        stop_signal: Signal::Terminate,
+        log: place.path(format!("logs/{name}.log")),
+        probe: Probe::Http {
+            address: ([127, 0, 0, 1], port).into(),
+            path: "/readyz".into(),
+        },
+    };
+    Unit {
+        spec,
+        port,
+        http: true,
+    }
+}
+
+async fn ports_are_free(place: &Place) -> anyhow::Result<()> {
+    let asked = Instant::now();
+    while let Some((what, port)) = place.ports.busy() {
+        if asked.elapsed() > PORTS_FREE_WITHIN {
+            let other = Ports::free_offset()
+                .map_or(String::new(), |offset| format!(", e.g. `--port-offset {offset}`"));
+            bail!(
+                "port {port} ({what}) is taken by another program: stop it, or choose other ports with --port-offset or PIX_PORT_OFFSET{other}"
+            );
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    Ok(())
+}
+
+/// Keys once made are kept.
+pub(crate) fn make_pki(place: &Place) -> anyhow::Result<DevPki> {
+    let damaged = || {
+        format!(
+            "the PKI in {} cannot be used: `pix down --purge` forgets it",
+            place.path("pki").display()
+        )
+    };
+    let pki = DevPki::open_or_create(&place.path("pki")).with_context(damaged)?;
+    for service in ["spi", "dict"] {
+        pki.service(service).with_context(damaged)?;
+    }
+    for bank in &BANKS {
+        let ispb = bank.ispb();
+        pki.participant(ispb, &place.path(format!("pki/{ispb}")))
+            .with_context(damaged)?;
+    }
+    Ok(pki)
+}
+
+/// In the instance's folder; where user postgres cannot get there and we are root, in that user's own home.
+async fn prepare_postgres(place: &Place) -> anyhow::Result<Postgres> {
+    let dir = place.postgres_dir()?;
+    if !dir.join("data").exists() {
+        say("making the database cluster");
+    }
+    match Postgres::prepare(&dir, place.ports.postgres(), PostgresSize::Service).await {
+        Err(PartError::Unreachable { user, blocked, .. }) => {
+            let elsewhere = place.keep_postgres_elsewhere()?;
+            say(&format!(
+                "user {user} cannot enter {}, so the database lives in {}",
+                blocked.display(),
+                elsewhere.display()
+            ));
+            Ok(Postgres::prepare(&elsewhere, place.ports.postgres(), PostgresSize::Service).await?)
+        }
+        other => Ok(other?),
+    }
+}
+
+/// One database per service, and the role that `spi` serves with. The services make their own tables.
+async fn make_databases(postgres: &Postgres) -> anyhow::Result<()> {
+    let failed = "the databases could not be made: see postgres.log in the instance's folder";
+    let mut connection = PgConnection::connect(&postgres.url("postgres"))
+        .await
+        .context(failed)?;
+    let role: Option<i32> = sqlx::query_scalar("SELECT 1 FROM pg_roles WHERE rolname = $1")
+        .bind(configs::SPI_ROLE)
+        .fetch_optional(&mut connection)
+        .await
+        .context(failed)?;
+    if role.is_none() {
+        // Names and password are ours: letters, digits and underscores.
+        let create = format!(
+            "CREATE ROLE {} LOGIN PASSWORD '{}'",
+            configs::SPI_ROLE,
+            postgres.password()
+        );
+        sqlx::query(AssertSqlSafe(create))
+            .execute(&mut connection)
+            .await
+            .context(failed)?;
+    }
+    for database in std::iter::once("spi".to_owned()).chain(BANKS.iter().map(configs::database)) {
+        let there: Option<i32> = sqlx::query_scalar("SELECT 1 FROM pg_database WHERE datname = $1")
+            .bind(&database)
+            .fetch_optional(&mut connection)
+            .await
+            .context(failed)?;
+        if there.is_none() {
+            say(&format!("making database {database}"));
+            sqlx::query(AssertSqlSafe(format!("CREATE DATABASE {database}")))
+                .execute(&mut connection)
+                .await
+                .context(failed)?;
+        }
+    }
+    connection.close().await.context(failed)
+}
+
+fn print_welcome(place: &Place) {
+    let ports = place.ports;
+    println!();
+    for (index, bank) in (0_u16..).zip(&BANKS) {
+        println!("  {:<16} http://127.0.0.1:{}", bank.name, ports.bank(index));
+    }
+    println!(
+        "  {:<16} https://127.0.0.1:{} and {} (ICOM, client certificate)",
+        "switch",
+        ports.spi_primary(),
+        ports.spi_secondary()
+    );
+    println!("  {:<16} http://127.0.0.1:{}/metrics", "", ports.spi_ops());
+    println!("  {:<16} {}", "logs", place.path("logs").display());
+    let us = std::env::current_exe().map_or("pix".into(), |path| path.display().to_string());
+    let us = format!("{us} --dir {}", place.dir.display());
+    println!("\nIn another terminal:");
+    for command in [
+        "pay --from A --to B --amount 25.00",
+        "pay --from B --to A --to-account 100004    (a blocked account refuses)",
+        "status",
+        "pki participant --ispb 33333333 --out bank-33333333    (an outside bank joins)",
+        "down",
+    ] {
+        println!("  {us} {command}");
+    }
+    println!("\nCtrl-C stops everything; the data stays.");
+}
