@@ -1,2 +1,303 @@
-//! See Cargo.toml.
-fn main() {}
+//! The SPI: the ICOM face that participants speak to, the Conta PI book, and their message streams.
+//!
+//! `spi [--config FILE] [--key=value ...]` serves; `spi audit [...]` computes the audit chain again.
+
+mod adapters;
+mod app;
+mod bodies;
+mod book;
+mod config;
+mod desk;
+mod events;
+mod http;
+mod intake;
+mod ops;
+mod registry;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use arc_swap::ArcSwap;
+use pix_runtime::ops::Readiness;
+use pix_runtime::pg::{self, DbClock};
+use pix_runtime::{Clock as _, Ids, Lifecycle, Stopping, telemetry};
+use spi_core::outgoing::Channel;
+use sqlx::PgPool;
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, mpsc, watch};
+
+use crate::adapters::hits::Hits;
+use crate::adapters::nats::{Publisher, Wakeups};
+use crate::adapters::pg_book::BookStore;
+use crate::adapters::pg_delivery::DeliveryStore;
+use crate::adapters::{partitions, pg_audit};
+use crate::app::App;
+use crate::bodies::Bodies;
+use crate::config::Config;
+use crate::desk::Desk;
+use crate::registry::Registry;
+
+/// What is under way may take so long to end after the stop.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(8);
+/// Connections for questions and reading back; the writers have their own.
+const POOL_MAX: u32 = 4;
+/// How often partitions are made ahead.
+const PARTITIONS_EVERY: Duration = Duration::from_secs(3600);
+/// How often the head of the audit chain is signed.
+const AUDIT_SIGN_EVERY: Duration = Duration::from_secs(60);
+/// Wake-ups that may wait; more say the same.
+const WAKEUPS_MAX: usize = 16;
+
+fn main() -> ExitCode {
+    let mut args: Vec<String> = std::env::args().skip(1).collect();
+    let audit = args.first().is_some_and(|arg| arg == "audit");
+    if audit {
+        args.remove(0);
+    }
+    let config = match Config::read(args) {
+        Ok(config) => config,
+        Err(faults) => return faults.refuse("spi"),
+    };
+    let telemetry = match telemetry::init(
+        "spi",
+        config.log_format,
+        &config.log_level,
+        config.otlp_endpoint.as_deref(),
+    ) {
+        Ok(telemetry) => telemetry,
+        Err(error) => return fail(&error.into()),
+    };
+    let run = async {
+        match audit {
+            true => check_audit(&config).await,
+            false => run(config).await,
+        }
+    };
+    let code = match pix_runtime::build_runtime() {
+        Ok(runtime) => runtime.block_on(run).unwrap_or_else(|error| fail(&error)),
+        Err(error) => fail(&error.into()),
+    };
+    telemetry.flush();
+    code
+}
+
+fn fail(error: &anyhow::Error) -> ExitCode {
+    tracing::error!(error = format!("{error:#}"), "spi cannot go on");
+    ExitCode::FAILURE
+}
+
+async fn run(config: Config) -> anyhow::Result<ExitCode> {
+    let clock = DbClock::start(&config.database_url)
+        .await
+        .context("cannot reach Postgres at database.url")?;
+    prepare_database(&config, &clock).await?;
+    let registry = Registry::load(&config.participants_file)
+        .map_err(|faults| anyhow::anyhow!("participants.file has faults: {faults}"))?;
+
+    let mut lifecycle = Lifecycle::new(SHUTDOWN_GRACE);
+    let stopping = lifecycle.stopping();
+    let readiness = Readiness::of(&["book", "desk"]);
+    let pool = pg::pool(&config.database_url, POOL_MAX)
+        .await
+        .context("cannot reach Postgres")?;
+    let ids = Ids::system();
+    let nats = pix_runtime::nats::connect("spi", &config.nats_url)
+        .await
+        .context("nats.url is not a URL of NATS")?;
+    let redis = pix_runtime::redis::connect(&config.redis_url).context("redis.url is not a URL of Redis")?;
+    let (hits, wakeups, bodies) = (
+        Hits::new(redis),
+        Wakeups::new(nats.clone()),
+        Bodies::new(pool.clone()),
+    );
+    let told = Arc::new(Notify::new());
+
+    let (book_tx, book_rx) = mpsc::channel(book::QUEUE_MAX);
+    let (desk_tx, desk_rx) = mpsc::channel(desk::REQUESTS_MAX);
+    let (parcels_tx, parcels_rx) = mpsc::channel(desk::PARCELS_QUEUE_MAX);
+    let (woken_tx, woken_rx) = mpsc::channel(WAKEUPS_MAX);
+    let (figures_tx, figures_rx) = watch::channel(book::Figures::default());
+
+    // The desk first: what the book hands over from its first batch on has to find it.
+    let desk = Desk::start(desk::Parts {
+        store: DeliveryStore::connect(&config.database_url).await?,
+        pool: pool.clone(),
+        clock: clock.clone(),
+        ids: ids.clone(),
+        signer: config.signer.clone(),
+        bodies: bodies.clone(),
+        wakeups: wakeups.clone(),
+        stopping: stopping.clone(),
+    })
+    .await?;
+    let writer = book::Writer::start(
+        BookStore::connect(&config.database_url).await?,
+        clock.clone(),
+        parcels_tx,
+        Arc::clone(&told),
+        hits.clone(),
+        figures_tx,
+        stopping.clone(),
+    )
+    .await?;
+    lifecycle.spawn("desk", desk.run(parcels_rx, desk_rx, woken_rx));
+    lifecycle.spawn("book", writer.run(book_rx));
+    for job in registry.accounts() {
+        book_tx.send(job).await.context("the book stopped")?;
+    }
+    readiness.set("desk", true);
+    readiness.set("book", true);
+
+    let registry = Arc::new(ArcSwap::from_pointee(registry));
+    let follow = registry::follow(
+        config.participants_file.clone(),
+        Arc::clone(&registry),
+        book_tx.clone(),
+        stopping.clone(),
+    );
+    lifecycle.spawn("participants", follow);
+    lifecycle.spawn(
+        "clock",
+        clock.clone().run(config.database_url.clone(), stopping.clone()),
+    );
+    lifecycle.spawn(
+        "events",
+        events::relay(pool.clone(), Publisher::new(nats), told, stopping.clone()),
+    );
+    lifecycle.spawn("wake-ups", wakeups.listen(woken_tx, stopping.clone()));
+    lifecycle.spawn(
+        "partitions",
+        make_partitions(config.database_owner_url.clone(), clock.clone(), stopping.clone()),
+    );
+    lifecycle.spawn(
+        "audit",
+        sign_audit(
+            pool.clone(),
+            config.signer.clone(),
+            clock.clone(),
+            stopping.clone(),
+        ),
+    );
+
+    let ops = TcpListener::bind(config.listen_ops).await;
+    let ops = ops.with_context(|| format!("cannot listen on ops.listen {}", config.listen_ops))?;
+    let routes = ops::routes(pool, Arc::clone(&registry), figures_rx);
+    lifecycle.spawn(
+        "ops",
+        pix_runtime::ops::serve(ops, readiness, routes, stopping.clone()),
+    );
+
+    let app = Arc::new(App {
+        registry,
+        clock,
+        ids,
+        book: book_tx,
+        desk: desk_tx,
+        bodies,
+        hits,
+    });
+    for (name, channel, address) in [
+        ("primary", Channel::Primary, config.listen_primary),
+        ("secondary", Channel::Secondary, config.listen_secondary),
+    ] {
+        let listener = TcpListener::bind(address).await;
+        let listener = listener.with_context(|| format!("cannot listen on listen.{name} {address}"))?;
+        let app = Arc::clone(&app);
+        let handler = move |request, peer| http::answer(Arc::clone(&app), channel, request, peer);
+        let limits = pix_runtime::http::ServerLimits::default();
+        let tls = Arc::clone(&config.tls);
+        let served = pix_runtime::http::serve(listener, tls, limits, Arc::new(handler), stopping.clone());
+        lifecycle.spawn(name, served);
+        tracing::info!(%address, channel = name, "ICOM listens");
+    }
+    drop(app);
+    Ok(lifecycle.run().await)
+}
+
+/// Checks durability, migrates, makes partitions.
+async fn prepare_database(config: &Config, clock: &DbClock) -> anyhow::Result<()> {
+    let mut app = pg::connect(&config.database_url)
+        .await
+        .context("cannot reach Postgres at database.url")?;
+    match pg::refuse_unsafe(&mut app).await {
+        Err(pg::UnsafePostgres::Settings(settings)) if config.unsafe_durability => {
+            tracing::warn!(?settings, "UNSAFE: Postgres may lose payments that were answered");
+        }
+        checked => checked?,
+    }
+    let mut owner = pg::connect(&config.database_owner_url)
+        .await
+        .context("cannot reach Postgres at database.owner_url")?;
+    sqlx::migrate!("../../migrations/spi")
+        .run(&mut owner)
+        .await
+        .context("the migrations do not apply")?;
+    partitions::ensure(&mut owner, clock.now())
+        .await
+        .context("partitions cannot be made")?;
+    adapters::grants::to_the_writer(&mut owner, &config.database_url)
+        .await
+        .context("rights cannot be granted")?;
+    Ok(())
+}
+
+async fn make_partitions(owner_url: String, clock: DbClock, stopping: Stopping) {
+    loop {
+        tokio::select! {
+            () = stopping.stopped() => return,
+            () = tokio::time::sleep(PARTITIONS_EVERY) => {}
+        }
+        let made = async {
+            let mut owner = pg::connect(&owner_url).await?;
+            partitions::ensure(&mut owner, clock.now()).await?;
+            anyhow::Ok(())
+        };
+        if let Err(error) = made.await {
+            tracing::error!(
+                error = format!("{error:#}"),
+                "partitions could not be made ahead; trying again in an hour"
+            );
+        }
+    }
+}
+
+async fn sign_audit(pool: PgPool, signer: pix_xmldsig::Signer, clock: DbClock, stopping: Stopping) {
+    loop {
+        let last = tokio::select! {
+            () = stopping.stopped() => true,
+            () = tokio::time::sleep(AUDIT_SIGN_EVERY) => false,
+        };
+        match pg_audit::sign_head(&pool, |hash| signer.sign(hash), clock.now()).await {
+            Ok(Some(batch)) => tracing::debug!(batch, "the head of the audit chain is signed"),
+            Ok(None) => {}
+            Err(error) => tracing::warn!(%error, "the head of the audit chain could not be signed"),
+        }
+        if last {
+            return;
+        }
+    }
+}
+
+/// `spi audit`: computes the chain again, from the bytes and rows that are there.
+#[expect(clippy::print_stdout, reason = "the answer to a command on a terminal")]
+async fn check_audit(config: &Config) -> anyhow::Result<ExitCode> {
+    let pool = pg::pool(&config.database_url, 1)
+        .await
+        .context("cannot reach Postgres at database.url")?;
+    let checked = pg_audit::check(&pool).await?;
+    Ok(match checked.broken_at {
+        None => {
+            println!("the audit chain holds over {} batches", checked.batches);
+            ExitCode::SUCCESS
+        }
+        Some(batch) => {
+            println!(
+                "the audit chain is BROKEN at batch {batch}; {} batches before it hold",
+                checked.batches
+            );
+            ExitCode::FAILURE
+        }
+    })
+}

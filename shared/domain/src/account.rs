@@ -44,7 +44,10 @@ impl AccountNumber {
         }
         let mut raw = [0; 20];
         raw[..wire.len()].copy_from_slice(wire);
-        Ok(Self { raw, len: u8::try_from(wire.len()).expect("at most 20") })
+        Ok(Self {
+            raw,
+            len: u8::try_from(wire.len()).expect("at most 20"),
+        })
     }
 
     /// The characters.
@@ -76,7 +79,10 @@ impl Branch {
             return Err(InvalidAccount::Branch);
         }
         let number = wire.iter().fold(0, |n, b| n * 10 + u16::from(b - b'0'));
-        Ok(Self { number, width: u8::try_from(wire.len()).expect("at most 4") })
+        Ok(Self {
+            number,
+            width: u8::try_from(wire.len()).expect("at most 4"),
+        })
     }
 
     /// The number, 0..=9999.

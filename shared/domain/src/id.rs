@@ -91,7 +91,11 @@ fn check(
 }
 
 fn fixed<const N: usize>(what: &'static str, wire: &[u8]) -> Result<[u8; N], InvalidId> {
-    wire.try_into().map_err(|_| InvalidId::Length { what, expected: N, found: wire.len() })
+    wire.try_into().map_err(|_| InvalidId::Length {
+        what,
+        expected: N,
+        found: wire.len(),
+    })
 }
 
 /// Pattern shared by `EndToEndId` and `RtrId`: letter, ISPB, `yyyyMMddHHmm`, eleven alphanumerics.
@@ -285,7 +289,11 @@ impl TxId {
     pub fn parse(wire: &[u8]) -> Result<Self, InvalidId> {
         const WHAT: &str = "TxId";
         if wire.is_empty() || wire.len() > 35 {
-            return Err(InvalidId::Length { what: WHAT, expected: 35, found: wire.len() });
+            return Err(InvalidId::Length {
+                what: WHAT,
+                expected: 35,
+                found: wire.len(),
+            });
         }
         check(WHAT, wire, 0, |_, b| is_alphanumeric(b))?;
         Ok(Self(ascii(wire).into()))
@@ -391,13 +399,21 @@ impl Month {
     /// The month after this one.
     #[must_use]
     pub fn next(self) -> Self {
-        if self.0 % 100 == 12 { Self(self.0 + 89) } else { Self(self.0 + 1) }
+        if self.0 % 100 == 12 {
+            Self(self.0 + 89)
+        } else {
+            Self(self.0 + 1)
+        }
     }
 
     /// The month before this one.
     #[must_use]
     pub fn previous(self) -> Self {
-        if self.0 % 100 == 1 { Self(self.0 - 89) } else { Self(self.0 - 1) }
+        if self.0 % 100 == 1 {
+            Self(self.0 - 89)
+        } else {
+            Self(self.0 - 1)
+        }
     }
 }
 
@@ -446,7 +462,10 @@ mod tests {
     #[test]
     fn the_official_examples_parse() {
         let e2e = EndToEndId::parse(b"E9999901012341234123412345678900");
-        assert!(e2e.is_ok(), "the sample's month 12, day 34 holds the pattern: {e2e:?}");
+        assert!(
+            e2e.is_ok(),
+            "the sample's month 12, day 34 holds the pattern: {e2e:?}"
+        );
         assert_eq!(
             e2e.expect("parsed").minute(),
             Err(InvalidId::Minute { what: "EndToEndId" }),
@@ -462,7 +481,10 @@ mod tests {
         let e2e = EndToEndId::new(bank, at, u128::MAX);
         assert_eq!(EndToEndId::parse(e2e.as_bytes()), Ok(e2e));
         assert_eq!(e2e.agent(), bank);
-        assert_eq!(e2e.minute().expect("real").to_string(), "2026-11-21T23:59:00.000Z");
+        assert_eq!(
+            e2e.minute().expect("real").to_string(),
+            "2026-11-21T23:59:00.000Z"
+        );
         assert_eq!(e2e.month().expect("real").get(), 202_611);
         let msg = MsgId::new(bank, 7);
         assert_eq!(MsgId::parse(msg.as_bytes()), Ok(msg));
@@ -473,7 +495,10 @@ mod tests {
     fn the_schema_slip_that_admits_a_bar_is_refused() {
         assert_eq!(
             InstructionId::parse(b"|9999901012341234123412345678900"),
-            Err(InvalidId::Character { what: "InstrId", index: 0 })
+            Err(InvalidId::Character {
+                what: "InstrId",
+                index: 0
+            })
         );
     }
 

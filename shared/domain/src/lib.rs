@@ -19,7 +19,8 @@ pub use code::{
     WithdrawalAmountKind,
 };
 pub use id::{
-    EndToEndId, InstructionId, InvalidId, InvalidIspb, Ispb, Month, MsgId, ResourceId, ReturnId, SPI_ISPB, TxId,
+    EndToEndId, InstructionId, InvalidId, InvalidIspb, Ispb, Month, MsgId, ResourceId, ReturnId, SPI_ISPB,
+    TxId,
 };
 pub use money::{InvalidMoney, Money};
 pub use party::{Cnpj, InvalidTaxId, TaxId};

@@ -67,7 +67,9 @@ impl Money {
             return Err(InvalidMoney::TotalDigits);
         }
         let digit = |b: &u8| u64::from(b - b'0');
-        let reais = whole.iter().try_fold(0_u64, |n, b| n.checked_mul(10)?.checked_add(digit(b)));
+        let reais = whole
+            .iter()
+            .try_fold(0_u64, |n, b| n.checked_mul(10)?.checked_add(digit(b)));
         let cents = digit(fraction.first().unwrap_or(&b'0')) * 10 + digit(fraction.get(1).unwrap_or(&b'0'));
         reais
             .and_then(|n| n.checked_mul(100)?.checked_add(cents))
@@ -79,7 +81,10 @@ impl Money {
     /// `self + other`, or nothing on overflow.
     #[must_use]
     pub fn checked_add(self, other: Self) -> Option<Self> {
-        self.0.checked_add(other.0).filter(|n| *n <= i64::MAX as u64).map(Self)
+        self.0
+            .checked_add(other.0)
+            .filter(|n| *n <= i64::MAX as u64)
+            .map(Self)
     }
 
     /// `self - other`, or nothing when `other` is more.
@@ -108,7 +113,14 @@ mod tests {
 
     #[test]
     fn amounts_are_read_exactly() {
-        for (wire, centavos) in [("1", 100), ("1.5", 150), ("0001.50", 150), (".05", 5), ("1.", 100), ("2.500", 250)] {
+        for (wire, centavos) in [
+            ("1", 100),
+            ("1.5", 150),
+            ("0001.50", 150),
+            (".05", 5),
+            ("1.", 100),
+            ("2.500", 250),
+        ] {
             assert_eq!(Money::parse(wire.as_bytes()), Ok(Money(centavos)), "{wire}");
         }
     }

@@ -82,7 +82,9 @@ impl TaxId {
             if rest < 2 { 0 } else { 11 - rest }
         };
         let same = raw[..body].iter().all(|b| *b == raw[0]);
-        !same && u32::from(raw[body] - b'0') == digit(body) && u32::from(raw[body + 1] - b'0') == digit(body + 1)
+        !same
+            && u32::from(raw[body] - b'0') == digit(body)
+            && u32::from(raw[body + 1] - b'0') == digit(body + 1)
     }
 
     /// The form that may be shown where the whole may not: `***.456.789-**` keeps six digits.
@@ -117,7 +119,13 @@ mod tests {
     fn patterns_are_those_of_the_schema() {
         assert!(TaxId::parse(b"70000000000").is_ok());
         assert!(TaxId::parse(b"12ABC34501DE35").is_ok());
-        for wrong in ["7000000000", "7000000000A", "123.456.789-09", "12ABC34501DE3X", "12abc34501de35"] {
+        for wrong in [
+            "7000000000",
+            "7000000000A",
+            "123.456.789-09",
+            "12ABC34501DE3X",
+            "12abc34501de35",
+        ] {
             assert_eq!(TaxId::parse(wrong.as_bytes()), Err(InvalidTaxId), "{wrong}");
         }
     }

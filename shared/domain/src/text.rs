@@ -38,17 +38,25 @@ impl<const MAX: usize> Text<MAX> {
         if found > MAX {
             return Err(InvalidText::TooLong { found, max: MAX });
         }
-        let allowed = |c: char| {
-            matches!(c, '\t' | '\n' | '\r' | '\u{20}'..='\u{D7FF}' | '\u{E000}'..='\u{FFFD}' | '\u{10000}'..)
-        };
-        if text.chars().all(allowed) { Ok(Self(text.into())) } else { Err(InvalidText::Character) }
+        let allowed = |c: char| matches!(c, '\t' | '\n' | '\r' | '\u{20}'..='\u{D7FF}' | '\u{E000}'..='\u{FFFD}' | '\u{10000}'..);
+        if text.chars().all(allowed) {
+            Ok(Self(text.into()))
+        } else {
+            Err(InvalidText::Character)
+        }
     }
 
     /// The first `MAX` characters of `text`, with what XML cannot carry replaced by `?`; `-` when empty.
     /// For texts of our own that must not fail, such as the detail of a refusal.
     #[must_use]
     pub fn truncated(text: &str) -> Self {
-        let fit = text.chars().take(MAX).map(|c| if c < ' ' || matches!(c, '\u{FFFE}' | '\u{FFFF}') { '?' } else { c });
+        let fit = text.chars().take(MAX).map(|c| {
+            if c < ' ' || matches!(c, '\u{FFFE}' | '\u{FFFF}') {
+                '?'
+            } else {
+                c
+            }
+        });
         let fit: String = fit.collect();
         Self(if fit.is_empty() { "-".into() } else { fit.into() })
     }
@@ -80,7 +88,10 @@ mod tests {
     #[test]
     fn characters_are_counted_not_bytes() {
         assert!(Text::<4>::parse("ação").is_ok());
-        assert_eq!(Text::<3>::parse("ação"), Err(InvalidText::TooLong { found: 4, max: 3 }));
+        assert_eq!(
+            Text::<3>::parse("ação"),
+            Err(InvalidText::TooLong { found: 4, max: 3 })
+        );
         assert_eq!(Text::<3>::parse(""), Err(InvalidText::Empty));
         assert_eq!(Text::<3>::parse("a\u{0}"), Err(InvalidText::Character));
         assert_eq!(Text::<3>::truncated("aç\u{1}o").as_str(), "aç?");

@@ -33,11 +33,18 @@ impl Timestamp {
     pub fn parse(wire: &[u8]) -> Result<Self, InvalidTimestamp> {
         const SHAPE: &[u8; 24] = b"dddd-dd-ddTdd:dd:dd.dddZ";
         let holds = wire.len() == SHAPE.len()
-            && wire.iter().zip(SHAPE).all(|(b, s)| if *s == b'd' { b.is_ascii_digit() } else { b == s });
+            && wire
+                .iter()
+                .zip(SHAPE)
+                .all(|(b, s)| if *s == b'd' { b.is_ascii_digit() } else { b == s });
         if !holds {
             return Err(InvalidTimestamp::Pattern);
         }
-        let n = |from: usize, to: usize| wire[from..to].iter().fold(0_u16, |n, b| n * 10 + u16::from(b - b'0'));
+        let n = |from: usize, to: usize| {
+            wire[from..to]
+                .iter()
+                .fold(0_u16, |n, b| n * 10 + u16::from(b - b'0'))
+        };
         let small = |from, to| u8::try_from(n(from, to)).map_err(|_| InvalidTimestamp::Calendar);
         let date = small(5, 7)
             .ok()
@@ -71,13 +78,19 @@ impl Timestamp {
     /// `self + span`, stopping at the end of time instead of wrapping.
     #[must_use]
     pub fn plus(self, span: Duration) -> Self {
-        Self(self.0.saturating_add(i64::try_from(span.as_micros()).unwrap_or(i64::MAX)))
+        Self(
+            self.0
+                .saturating_add(i64::try_from(span.as_micros()).unwrap_or(i64::MAX)),
+        )
     }
 
     /// `self - span`, stopping at the beginning of time instead of wrapping.
     #[must_use]
     pub fn minus(self, span: Duration) -> Self {
-        Self(self.0.saturating_sub(i64::try_from(span.as_micros()).unwrap_or(i64::MAX)))
+        Self(
+            self.0
+                .saturating_sub(i64::try_from(span.as_micros()).unwrap_or(i64::MAX)),
+        )
     }
 
     /// How long ago `earlier` was; zero when it lies ahead.
@@ -105,7 +118,9 @@ impl Timestamp {
         let at = OffsetDateTime::from(self);
         let (year, month, day) = self.date();
         let text = format!("{year:04}{month:02}{day:02}{:02}{:02}", at.hour(), at.minute());
-        text.into_bytes().try_into().expect("years have four digits until 9999")
+        text.into_bytes()
+            .try_into()
+            .expect("years have four digits until 9999")
     }
 
     /// The 24 characters of the wire form.
@@ -164,7 +179,11 @@ mod tests {
 
     #[test]
     fn the_wire_form_round_trips() {
-        for wire in ["2020-01-01T08:30:12.000Z", "2026-02-28T23:59:59.999Z", "1969-12-31T23:59:59.001Z"] {
+        for wire in [
+            "2020-01-01T08:30:12.000Z",
+            "2026-02-28T23:59:59.999Z",
+            "1969-12-31T23:59:59.001Z",
+        ] {
             assert_eq!(Timestamp::parse(wire.as_bytes()).expect(wire).to_string(), wire);
         }
     }

@@ -73,18 +73,52 @@ impl Line {
     }
 
     fn write(&self, out: &mut String) {
-        let hex = |bytes: &[u8]| bytes.iter().fold(String::new(), |text, b| text + &format!("{b:02x}"));
+        let hex = |bytes: &[u8]| {
+            bytes
+                .iter()
+                .fold(String::new(), |text, b| text + &format!("{b:02x}"))
+        };
         let written = match self {
-            Self::Message { seq, resource_id, digest } => {
+            Self::Message {
+                seq,
+                resource_id,
+                digest,
+            } => {
                 writeln!(out, "{seq} message {resource_id} {}", hex(digest))
             }
-            Self::Payment { seq, end_to_end_id, payer, receiver, amount, fingerprint } => {
-                writeln!(out, "{seq} payment {end_to_end_id} {payer} {receiver} {amount} {}", hex(fingerprint))
+            Self::Payment {
+                seq,
+                end_to_end_id,
+                payer,
+                receiver,
+                amount,
+                fingerprint,
+            } => {
+                writeln!(
+                    out,
+                    "{seq} payment {end_to_end_id} {payer} {receiver} {amount} {}",
+                    hex(fingerprint)
+                )
             }
-            Self::Step { seq, month, end_to_end_id, outcome, reason } => {
-                writeln!(out, "{seq} step {} {end_to_end_id} {outcome} {reason}", month.get())
+            Self::Step {
+                seq,
+                month,
+                end_to_end_id,
+                outcome,
+                reason,
+            } => {
+                writeln!(
+                    out,
+                    "{seq} step {} {end_to_end_id} {outcome} {reason}",
+                    month.get()
+                )
             }
-            Self::Posting { seq, debit, credit, amount } => {
+            Self::Posting {
+                seq,
+                debit,
+                credit,
+                amount,
+            } => {
                 writeln!(out, "{seq} posting {debit} {credit} {amount}")
             }
         };
@@ -124,7 +158,12 @@ pub fn lines(batch: &Batch) -> Vec<Line> {
         month: row.month,
         end_to_end_id: row.end_to_end_id,
         outcome: row.end.as_ref().map_or("blocked", |end| end.as_str()).to_owned(),
-        reason: row.end.as_ref().and_then(|end| end.refusal()).map_or("", |r| r.reason.as_str()).to_owned(),
+        reason: row
+            .end
+            .as_ref()
+            .and_then(|end| end.refusal())
+            .map_or("", |r| r.reason.as_str())
+            .to_owned(),
     });
     let postings = batch.postings.iter().map(|row| Line::Posting {
         seq: row.seq,

@@ -256,7 +256,6 @@ pub struct Batch {
     pub receipts: Vec<Option<ResourceId>>,
 }
 
-
 /// A row of `message_in`, and of `message_key` when the message has an id.
 #[derive(Clone, Debug)]
 pub struct MessageRow {
@@ -387,11 +386,19 @@ impl Book {
         for (account, stored) in &snapshot.accounts {
             let open = blocked.get(account).copied().unwrap_or(0);
             if stored.blocked != open {
-                return Err(Inconsistent { account: *account, stored: stored.blocked, open });
+                return Err(Inconsistent {
+                    account: *account,
+                    stored: stored.blocked,
+                    open,
+                });
             }
         }
         Ok(Self {
-            deadlines: snapshot.open.iter().map(|(id, open)| (open.deadline, *id)).collect(),
+            deadlines: snapshot
+                .open
+                .iter()
+                .map(|(id, open)| (open.deadline, *id))
+                .collect(),
             open_seqs: snapshot.open.values().map(|open| open.seq).collect(),
             accounts: snapshot.accounts,
             open: snapshot.open,
@@ -406,8 +413,12 @@ impl Book {
     pub fn facts_needed(&self, commands: &[Command]) -> FactsNeeded {
         let mut needed = FactsNeeded::default();
         for command in commands {
-            let Command::Message(inbound) = command else { continue };
-            needed.messages.extend(inbound.content.message_id().map(|id| (inbound.sender, id)));
+            let Command::Message(inbound) = command else {
+                continue;
+            };
+            needed
+                .messages
+                .extend(inbound.content.message_id().map(|id| (inbound.sender, id)));
             match &inbound.content {
                 Content::Orders { orders, .. } => needed.payments.extend(
                     orders
@@ -430,7 +441,13 @@ impl Book {
     /// Decides a batch. `horizon` bounds what may expire: `now`, or when commands still wait, the receipt
     /// of the last one taken, so that a backlog never turns an answer that came in time into AB03.
     #[must_use]
-    pub fn decide(&self, commands: &[Command], facts: &Facts, now: Timestamp, horizon: Timestamp) -> Decision {
+    pub fn decide(
+        &self,
+        commands: &[Command],
+        facts: &Facts,
+        now: Timestamp,
+        horizon: Timestamp,
+    ) -> Decision {
         let mut draft = Draft::new(self, facts, now);
         for (position, command) in commands.iter().enumerate() {
             let receipt = match command {
@@ -442,7 +459,11 @@ impl Book {
             };
             draft.batch.receipts.push(receipt);
         }
-        for (_, id) in self.deadlines.iter().take_while(|(deadline, _)| deadline.plus(EXPIRY_GRACE) <= horizon) {
+        for (_, id) in self
+            .deadlines
+            .iter()
+            .take_while(|(deadline, _)| deadline.plus(EXPIRY_GRACE) <= horizon)
+        {
             if let Some(open) = draft.open(id).cloned() {
                 draft.expire(*id, &open);
             }
@@ -452,7 +473,11 @@ impl Book {
 
     /// Takes over what a committed batch led to.
     pub fn install(&mut self, decision: Decision) {
-        let Decision { batch, opened, closed } = decision;
+        let Decision {
+            batch,
+            opened,
+            closed,
+        } = decision;
         for (account, row) in batch.balances {
             self.accounts.insert(account, row.after);
         }
@@ -475,7 +500,9 @@ impl Book {
     /// When the next payment runs out of time, grace included.
     #[must_use]
     pub fn next_expiry(&self) -> Option<Timestamp> {
-        self.deadlines.first().map(|(deadline, _)| deadline.plus(EXPIRY_GRACE))
+        self.deadlines
+            .first()
+            .map(|(deadline, _)| deadline.plus(EXPIRY_GRACE))
     }
 
     /// Number of payments whose amount is blocked.
@@ -533,12 +560,25 @@ impl<'a> Draft<'a> {
     fn finish(mut self) -> Decision {
         self.batch.last_seq = self.seq;
         let opened = self.opened;
-        let closed_seqs: HashSet<i64> =
-            self.closed.keys().filter_map(|id| self.book.open.get(id)).map(|open| open.seq).collect();
-        let oldest = self.book.open_seqs.iter().find(|seq| !closed_seqs.contains(seq)).copied();
+        let closed_seqs: HashSet<i64> = self
+            .closed
+            .keys()
+            .filter_map(|id| self.book.open.get(id))
+            .map(|open| open.seq)
+            .collect();
+        let oldest = self
+            .book
+            .open_seqs
+            .iter()
+            .find(|seq| !closed_seqs.contains(seq))
+            .copied();
         let oldest_opened = opened.values().map(|open| open.seq).min();
         self.batch.open_from_seq = oldest.or(oldest_opened).unwrap_or(self.seq + 1);
-        Decision { batch: self.batch, opened, closed: self.closed.into_keys().collect() }
+        Decision {
+            batch: self.batch,
+            opened,
+            closed: self.closed.into_keys().collect(),
+        }
     }
 
     fn next_seq(&mut self) -> i64 {
@@ -555,7 +595,10 @@ impl<'a> Draft<'a> {
                 Some(known) if known.digest == inbound.digest => return known.resource_id,
                 Some(_) => repeated_id = Some(message_id),
                 None => {
-                    let known = KnownMessage { digest: inbound.digest, resource_id: inbound.resource_id };
+                    let known = KnownMessage {
+                        digest: inbound.digest,
+                        resource_id: inbound.resource_id,
+                    };
                     self.messages.insert(key, known);
                 }
             }
@@ -570,12 +613,23 @@ impl<'a> Draft<'a> {
                 description: Some("another message with this MsgId was received before".to_owned()),
                 additional: None,
             };
-            let unkeyed = Inbound { content: Content::Unreadable(refusal.clone()), ..(**inbound).clone() };
-            self.batch.messages.push(MessageRow { seq, inbound: Arc::new(unkeyed), command: position });
+            let unkeyed = Inbound {
+                content: Content::Unreadable(refusal.clone()),
+                ..(**inbound).clone()
+            };
+            self.batch.messages.push(MessageRow {
+                seq,
+                inbound: Arc::new(unkeyed),
+                command: position,
+            });
             self.refuse_message(inbound, refusal);
             return inbound.resource_id;
         }
-        self.batch.messages.push(MessageRow { seq, inbound: Arc::clone(inbound), command: position });
+        self.batch.messages.push(MessageRow {
+            seq,
+            inbound: Arc::clone(inbound),
+            command: position,
+        });
         match &inbound.content {
             Content::Orders { orders, .. } => {
                 for order in orders {
@@ -681,7 +735,12 @@ impl<'a> Draft<'a> {
             at: self.now,
         };
         self.end_step(order.end_to_end_id, month, &closed);
-        self.tell_end(order.payer, TransactionStatus::SettledDebtor, order.end_to_end_id, &closed);
+        self.tell_end(
+            order.payer,
+            TransactionStatus::SettledDebtor,
+            order.end_to_end_id,
+            &closed,
+        );
         self.closed.insert(order.end_to_end_id, closed);
     }
 
@@ -713,7 +772,9 @@ impl<'a> Draft<'a> {
         }
         match self.closed(&id).cloned() {
             None => complain(self, "no payment with this EndToEndId waits for an answer"),
-            Some(Closed { end: End::Refused(_), .. }) => {
+            Some(Closed {
+                end: End::Refused(_), ..
+            }) => {
                 complain(self, "no payment with this EndToEndId waits for an answer");
             }
             Some(closed) if closed.receiver != inbound.sender => complain(self, NOT_THE_RECEIVER),
@@ -751,7 +812,10 @@ impl<'a> Draft<'a> {
 
     /// Nobody answered in time: the block is released, and both are told (QA 426).
     fn expire(&mut self, id: EndToEndId, open: &Open) {
-        let timeout = Refusal::new(StatusReason::AB03, "no answer from the receiver's participant in time");
+        let timeout = Refusal::new(
+            StatusReason::AB03,
+            "no answer from the receiver's participant in time",
+        );
         self.release(id, open, timeout);
         let closed = self.closed(&id).cloned().expect("just closed");
         self.tell_end(open.receiver, TransactionStatus::SettledCreditor, id, &closed);
@@ -775,7 +839,13 @@ impl<'a> Draft<'a> {
     fn end_step(&mut self, id: EndToEndId, month: Month, closed: &Closed) {
         let seq = self.next_seq();
         let end = Some(closed.end.clone());
-        self.batch.steps.push(StepRow { seq, month, end_to_end_id: id, end, at: self.now });
+        self.batch.steps.push(StepRow {
+            seq,
+            month,
+            end_to_end_id: id,
+            end,
+            at: self.now,
+        });
     }
 
     fn open_account(&mut self, account: Ispb, balance: Money) {
@@ -814,8 +884,10 @@ impl<'a> Draft<'a> {
         let row = self.batch.balances.entry(account).or_default();
         row.available_delta += available;
         row.blocked_delta += blocked;
-        row.after =
-            Account { available: before.available + available, blocked: before.blocked + blocked };
+        row.after = Account {
+            available: before.available + available,
+            blocked: before.blocked + blocked,
+        };
     }
 
     fn open(&self, id: &EndToEndId) -> Option<&Open> {
@@ -832,17 +904,34 @@ impl<'a> Draft<'a> {
     /// Tells `to` how the payment ended; `settled` is how settlement is called on its side.
     fn tell_end(&mut self, to: Ispb, settled: TransactionStatus, id: EndToEndId, closed: &Closed) {
         let report = match &closed.end {
-            End::Settled => {
-                Report { status: settled, reason: None, detail: None, settled_at: Some(closed.at) }
-            }
+            End::Settled => Report {
+                status: settled,
+                reason: None,
+                detail: None,
+                settled_at: Some(closed.at),
+            },
             End::Released(refusal) | End::Refused(refusal) => rejected(refusal.clone()),
         };
         let channel = Channel::of(closed.service_level);
-        self.send(to, channel, Item::Status { end_to_end_id: id, report });
+        self.send(
+            to,
+            channel,
+            Item::Status {
+                end_to_end_id: id,
+                report,
+            },
+        );
     }
 
     fn tell_refusal(&mut self, to: Ispb, channel: Channel, id: EndToEndId, refusal: Refusal) {
-        self.send(to, channel, Item::Status { end_to_end_id: id, report: rejected(refusal) });
+        self.send(
+            to,
+            channel,
+            Item::Status {
+                end_to_end_id: id,
+                report: rejected(refusal),
+            },
+        );
     }
 
     fn refuse_message(&mut self, inbound: &Inbound, refusal: MessageRefusal) {

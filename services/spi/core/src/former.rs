@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use pix_domain::Timestamp;
 
-use crate::outgoing::{Form, Mailbox, Outgoing};
+use crate::outgoing::{Form, Mailbox, Parcel};
 
 /// The longest a transaction waits for company.
 pub const FORM_WAIT_MAX: Duration = Duration::from_millis(25);
@@ -35,7 +35,7 @@ pub struct Group {
 /// What waits to be formed.
 #[derive(Debug, Default)]
 pub struct Former {
-    waiting: BTreeMap<Group, VecDeque<Outgoing>>,
+    waiting: BTreeMap<Group, VecDeque<Parcel>>,
     oldest: BTreeSet<(Timestamp, Group)>,
     full: BTreeSet<(Timestamp, Group)>,
     count: usize,
@@ -43,10 +43,13 @@ pub struct Former {
 
 impl Former {
     /// Takes a transaction in.
-    pub fn push(&mut self, outgoing: Outgoing) {
-        let group = Group { mailbox: outgoing.mailbox, form: outgoing.item.form() };
+    pub fn push(&mut self, parcel: Parcel) {
+        let group = Group {
+            mailbox: parcel.mailbox,
+            form: parcel.form,
+        };
         let queue = self.waiting.entry(group).or_default();
-        queue.push_back(outgoing);
+        queue.push_back(parcel);
         self.count += 1;
         let since = queue.front().expect("just pushed").created_at;
         self.oldest.insert((since, group));
@@ -57,11 +60,20 @@ impl Former {
 
     /// The next message to form at `now`, when one is due: the oldest full one, else the oldest that has
     /// waited `wait`.
-    pub fn pop(&mut self, now: Timestamp, wait: Duration) -> Option<(Group, Vec<Outgoing>)> {
-        let due = self.oldest.first().copied().filter(|(since, _)| since.plus(wait) <= now);
+    pub fn pop(&mut self, now: Timestamp, wait: Duration) -> Option<(Group, Vec<Parcel>)> {
+        let due = self
+            .oldest
+            .first()
+            .copied()
+            .filter(|(since, _)| since.plus(wait) <= now);
         let (since, group) = self.full.first().copied().or(due)?;
-        let queue = self.waiting.get_mut(&group).expect("every index entry has its queue");
-        let taken: Vec<_> = queue.drain(..queue.len().min(group.form.transactions_max())).collect();
+        let queue = self
+            .waiting
+            .get_mut(&group)
+            .expect("every index entry has its queue");
+        let taken: Vec<_> = queue
+            .drain(..queue.len().min(group.form.transactions_max()))
+            .collect();
         self.count -= taken.len();
         self.oldest.remove(&(since, group));
         self.full.remove(&(since, group));
@@ -97,34 +109,31 @@ impl Former {
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
-
-    /// The lowest outbox number that waits.
-    #[must_use]
-    pub fn oldest_id(&self) -> Option<i64> {
-        self.waiting.values().filter_map(|queue| queue.front()).map(|outgoing| outgoing.id).min()
-    }
 }
 
 #[cfg(test)]
 mod tests {
-    use pix_domain::{EndToEndId, Ispb, TransactionStatus};
+    use pix_domain::Ispb;
 
     use super::*;
-    use crate::outgoing::{Channel, Item, Report};
+    use crate::outgoing::Channel;
 
     fn at(ms: i64) -> Timestamp {
         Timestamp::from_micros(ms * 1000)
     }
 
-    fn status(id: i64, to: &[u8; 8], ms: i64) -> Outgoing {
-        let bank = Ispb::parse(to).expect("valid");
-        let report =
-            Report { status: TransactionStatus::Rejected, reason: None, detail: None, settled_at: None };
-        Outgoing {
+    fn status(id: i64, to: &[u8; 8], ms: i64) -> Parcel {
+        let destination = Ispb::parse(to).expect("valid");
+        Parcel {
             id,
-            mailbox: Mailbox { destination: bank, channel: Channel::Primary },
+            mailbox: Mailbox {
+                destination,
+                channel: Channel::Primary,
+            },
+            form: Form::Status,
             created_at: at(ms),
-            item: Item::Status { end_to_end_id: EndToEndId::new(bank, at(0), 1), report },
+            end_to_end_id: None,
+            fragment: Vec::new().into(),
         }
     }
 
@@ -150,10 +159,19 @@ mod tests {
             former.push(status(id, b"22222222", 5));
         }
         let (group, taken) = former.pop(at(6), Duration::from_millis(25)).expect("full");
-        assert_eq!((group.mailbox.destination.as_str(), taken.len()), ("22222222", 10));
-        assert!(former.pop(at(6), Duration::from_millis(25)).is_none(), "two are left, and young");
+        assert_eq!(
+            (group.mailbox.destination.as_str(), taken.len()),
+            ("22222222", 10)
+        );
+        assert!(
+            former.pop(at(6), Duration::from_millis(25)).is_none(),
+            "two are left, and young"
+        );
         let left: Vec<_> = std::iter::from_fn(|| former.pop(at(40), Duration::from_millis(25))).collect();
-        assert_eq!(left.iter().map(|(_, taken)| taken.len()).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(
+            left.iter().map(|(_, taken)| taken.len()).collect::<Vec<_>>(),
+            [1, 2]
+        );
     }
 
     #[test]
@@ -165,7 +183,7 @@ mod tests {
         let mut ids = Vec::new();
         while let Some((_, taken)) = former.pop(at(1000), Duration::ZERO) {
             assert!(taken.len() <= 10);
-            ids.extend(taken.iter().map(|outgoing| outgoing.id));
+            ids.extend(taken.iter().map(|parcel| parcel.id));
         }
         assert_eq!(ids, (0..25).collect::<Vec<_>>());
     }

@@ -40,7 +40,10 @@ impl Refusal {
     /// Builds one.
     #[must_use]
     pub fn new(reason: StatusReason, detail: impl Into<String>) -> Self {
-        Self { reason, detail: detail.into() }
+        Self {
+            reason,
+            detail: detail.into(),
+        }
     }
 }
 
@@ -107,9 +110,15 @@ pub fn examine(message: &Pacs008, context: &Context<'_>, hash: impl Fn(&[&[u8]])
         .map(|tx| {
             let transaction: Arc<[u8]> = iso20022::credit_transfer_fragment(tx).into();
             let level = message.group.service_level;
-            let fingerprint =
-                hash(&[level.as_str().as_bytes(), message.group.priority.as_str().as_bytes(), &transaction]);
-            let receiver = context.participants.get(tx.creditor_agent).map_or(tx.creditor_agent, |p| p.settler);
+            let fingerprint = hash(&[
+                level.as_str().as_bytes(),
+                message.group.priority.as_str().as_bytes(),
+                &transaction,
+            ]);
+            let receiver = context
+                .participants
+                .get(tx.creditor_agent)
+                .map_or(tx.creditor_agent, |p| p.settler);
             let deadline = deadline(&message.group, tx, context.received_at);
             Order {
                 end_to_end_id: tx.end_to_end_id,
@@ -142,7 +151,10 @@ fn verdict(
         return Verdict::NotYours(refusal);
     }
     let Ok(minute) = tx.end_to_end_id.minute() else {
-        return Verdict::NotYours(Refusal::new(R::FF08, "the EndToEndId names a minute that does not exist"));
+        return Verdict::NotYours(Refusal::new(
+            R::FF08,
+            "the EndToEndId names a minute that does not exist",
+        ));
     };
     let now = context.received_at;
     if now.since(minute).max(minute.since(now)) > END_TO_END_TOLERANCE {
@@ -164,14 +176,20 @@ fn verdict(
         return Verdict::Unsound(Refusal::new(reason, detail));
     }
     if payer_too_slow {
-        return Verdict::Unsound(Refusal::new(R::AB11, "the order took 34 s or more to reach the SPI"));
+        return Verdict::Unsound(Refusal::new(
+            R::AB11,
+            "the order took 34 s or more to reach the SPI",
+        ));
     }
     Verdict::Sound
 }
 
 fn refuse_group(message: &Pacs008, context: &Context<'_>) -> Option<Refusal> {
     if let Err(reason) = iso20022::rules::check_group(message) {
-        return Some(Refusal::new(reason, "the group header does not fit its transactions"));
+        return Some(Refusal::new(
+            reason,
+            "the group header does not fit its transactions",
+        ));
     }
     (message.group.created_at.since(context.received_at) > CLOCK_AHEAD_MAX)
         .then(|| Refusal::new(StatusReason::DT02, "CreDtTm is more than 60 s ahead"))
@@ -185,8 +203,15 @@ fn refuse_authority(tx: &CreditTransfer, context: &Context<'_>) -> Option<Refusa
     };
     if debtor.settler != context.sender {
         // A direct participant's own account is DS0G; an indirect one's, whose settler is another, AGNT.
-        let reason = if debtor.settler == tx.debtor_agent { R::DS0G } else { R::AGNT };
-        return Some(Refusal::new(reason, "the signer neither is DbtrAgt nor settles it"));
+        let reason = if debtor.settler == tx.debtor_agent {
+            R::DS0G
+        } else {
+            R::AGNT
+        };
+        return Some(Refusal::new(
+            reason,
+            "the signer neither is DbtrAgt nor settles it",
+        ));
     }
     (!debtor.active).then(|| Refusal::new(R::DS27, "DbtrAgt is not active"))
 }

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use pix_domain::{EndToEndId, Ispb, Priority, ServiceLevel, StatusReason, Timestamp, TransactionStatus};
+use iso20022::{Admi002, StatusReasonInformation, TransactionStatusReport};
+use pix_domain::{
+    EndToEndId, Ispb, Priority, ServiceLevel, StatusReason, Text, Timestamp, TransactionStatus,
+};
 
 /// The two ICOM channels. Scheduled payments and their whole cycle use the secondary one (MFE 3.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -26,7 +29,9 @@ impl Channel {
     /// Takes back what [`Self::as_str`] gave.
     #[must_use]
     pub fn from_stored(text: &str) -> Option<Self> {
-        [Self::Primary, Self::Secondary].into_iter().find(|c| c.as_str() == text)
+        [Self::Primary, Self::Secondary]
+            .into_iter()
+            .find(|c| c.as_str() == text)
     }
 
     /// The channel that carries payments of this service level.
@@ -186,4 +191,72 @@ pub struct MessageRefusal {
     pub description: Option<String>,
     /// More, at most 1000 characters, e.g. `EndToEndId=...`.
     pub additional: Option<String>,
+}
+
+/// One transaction that leaves, written: what the outbox stores and messages are formed from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parcel {
+    /// Number in the outbox.
+    pub id: i64,
+    /// Who reads it, and where.
+    pub mailbox: Mailbox,
+    /// The kind of message it belongs into.
+    pub form: Form,
+    /// When it was decided.
+    pub created_at: Timestamp,
+    /// The payment it is about.
+    pub end_to_end_id: Option<EndToEndId>,
+    /// Canonical XML: `CdtTrfTxInf`, `TxInfAndSts`, or the whole `Document` of an admi.002.
+    pub fragment: Arc<[u8]>,
+}
+
+impl From<&Outgoing> for Parcel {
+    fn from(outgoing: &Outgoing) -> Self {
+        let fragment = match &outgoing.item {
+            Item::Order { transaction, .. } => Arc::clone(transaction),
+            Item::Status {
+                end_to_end_id,
+                report,
+            } => write_status(*end_to_end_id, report).into(),
+            Item::Refusal(refusal) => write_refusal(refusal, outgoing.created_at).into(),
+        };
+        Self {
+            id: outgoing.id,
+            mailbox: outgoing.mailbox,
+            form: outgoing.item.form(),
+            created_at: outgoing.created_at,
+            end_to_end_id: outgoing.item.end_to_end_id(),
+            fragment,
+        }
+    }
+}
+
+fn write_status(end_to_end_id: EndToEndId, report: &Report) -> Vec<u8> {
+    let reasons = report.reason.map(|code| StatusReasonInformation {
+        code: Some(code),
+        additional: report
+            .detail
+            .iter()
+            .map(|detail| Text::truncated(detail))
+            .collect(),
+    });
+    iso20022::status_report_fragment(&TransactionStatusReport {
+        original_instruction_id: end_to_end_id.into(),
+        original_end_to_end_id: end_to_end_id,
+        status: report.status,
+        reasons: reasons.into_iter().collect(),
+        settled_at: report.settled_at,
+        settlement_date: report.settled_at,
+    })
+}
+
+fn write_refusal(refusal: &MessageRefusal, at: Timestamp) -> Vec<u8> {
+    iso20022::admi_002_document(&Admi002 {
+        reference: Text::truncated(&refusal.reference),
+        reason: Text::truncated(&refusal.reason),
+        rejected_at: Some(at),
+        location: refusal.location.as_deref().map(Text::truncated),
+        description: refusal.description.as_deref().map(Text::truncated),
+        additional: refusal.additional.as_deref().map(Text::truncated),
+    })
 }

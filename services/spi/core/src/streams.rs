@@ -43,6 +43,8 @@ pub struct Delivery {
     pub id: i64,
     /// The id its reader knows it by.
     pub resource_id: ResourceId,
+    /// When it was formed; its day is the partition that holds it.
+    pub formed_at: Timestamp,
 }
 
 /// The answer to one request.
@@ -122,7 +124,11 @@ impl Streams {
     ) -> Vec<Effect> {
         let mut touched = Vec::new();
         for (mailbox, delivery) in deliveries {
-            self.inboxes.entry(mailbox).or_default().ready.insert(delivery.id, delivery);
+            self.inboxes
+                .entry(mailbox)
+                .or_default()
+                .ready
+                .insert(delivery.id, delivery);
             if !touched.contains(&mailbox) {
                 touched.push(mailbox);
             }
@@ -151,8 +157,14 @@ impl Streams {
         let id = StreamId(self.last_stream);
         inbox.streams.push(id);
         let state = State::Waiting { since: now };
-        let stream =
-            Stream { mailbox, batch_max, current: None, state, waiters: vec![waiter], idle_since: now };
+        let stream = Stream {
+            mailbox,
+            batch_max,
+            current: None,
+            state,
+            waiters: vec![waiter],
+            idle_since: now,
+        };
         self.streams.insert(id, stream);
         self.waiters.insert(waiter, id);
         let mut effects = Vec::new();
@@ -177,7 +189,10 @@ impl Streams {
         match &mut stream.state {
             State::Closing => vec![Effect::Reply(waiter, Reply::Gone)],
             State::Answered { batch, next } if *next != token => {
-                let reply = Reply::Batch { deliveries: batch.clone(), next: *next };
+                let reply = Reply::Batch {
+                    deliveries: batch.clone(),
+                    next: *next,
+                };
                 vec![Effect::Reply(waiter, reply)]
             }
             State::Confirming | State::Waiting { .. } => {
@@ -246,9 +261,16 @@ impl Streams {
     }
 
     /// The confirmations of this stream are committed.
-    pub fn confirmed(&mut self, id: StreamId, now: Timestamp, fresh: &mut dyn FnMut() -> Token) -> Vec<Effect> {
+    pub fn confirmed(
+        &mut self,
+        id: StreamId,
+        now: Timestamp,
+        fresh: &mut dyn FnMut() -> Token,
+    ) -> Vec<Effect> {
         let mut effects = Vec::new();
-        let Some(stream) = self.streams.get_mut(&id) else { return effects };
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return effects;
+        };
         let mailbox = stream.mailbox;
         match stream.state {
             State::Confirming => {
@@ -264,8 +286,12 @@ impl Streams {
 
     /// The request went away without its reply.
     pub fn abandon(&mut self, waiter: Waiter, now: Timestamp) {
-        let Some(id) = self.waiters.remove(&waiter) else { return };
-        let Some(stream) = self.streams.get_mut(&id) else { return };
+        let Some(id) = self.waiters.remove(&waiter) else {
+            return;
+        };
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return;
+        };
         stream.waiters.retain(|other| *other != waiter);
         stream.idle_since = now;
     }
@@ -278,7 +304,15 @@ impl Streams {
             let idle = stream.waiters.is_empty() && stream.idle_since.plus(IDLE_MAX) <= now;
             match stream.state {
                 State::Waiting { since } if !stream.waiters.is_empty() && since.plus(LONG_POLL) <= now => {
-                    answer(*id, stream, Vec::new(), now, fresh(), (&mut self.tokens, &mut self.waiters), &mut effects);
+                    answer(
+                        *id,
+                        stream,
+                        Vec::new(),
+                        now,
+                        fresh(),
+                        (&mut self.tokens, &mut self.waiters),
+                        &mut effects,
+                    );
                 }
                 State::Waiting { .. } | State::Answered { .. } if idle => expired.push(*id),
                 State::Waiting { .. } | State::Answered { .. } | State::Confirming | State::Closing => {}
@@ -290,25 +324,19 @@ impl Streams {
         effects
     }
 
-    /// The lowest delivery that is not confirmed and not being confirmed, over all mailboxes.
-    #[must_use]
-    pub fn oldest_unread(&self) -> Option<i64> {
-        let ready = self.inboxes.values().filter_map(|inbox| inbox.ready.keys().next().copied());
-        let in_batches = self.streams.values().filter_map(|stream| match &stream.state {
-            State::Answered { batch, .. } => batch.iter().map(|delivery| delivery.id).min(),
-            State::Confirming | State::Waiting { .. } | State::Closing => None,
-        });
-        ready.chain(in_batches).min()
-    }
-
     /// Messages ready and not in any batch, by mailbox.
     pub fn depths(&self) -> impl Iterator<Item = (Mailbox, usize)> + '_ {
-        self.inboxes.iter().map(|(mailbox, inbox)| (*mailbox, inbox.ready.len()))
+        self.inboxes
+            .iter()
+            .map(|(mailbox, inbox)| (*mailbox, inbox.ready.len()))
     }
 
     fn find(&mut self, mailbox: Mailbox, token: Token) -> Option<(StreamId, &mut Stream)> {
         let id = *self.tokens.get(&token)?;
-        let stream = self.streams.get_mut(&id).filter(|stream| stream.mailbox == mailbox)?;
+        let stream = self
+            .streams
+            .get_mut(&id)
+            .filter(|stream| stream.mailbox == mailbox)?;
         Some((id, stream))
     }
 
@@ -326,9 +354,11 @@ impl Streams {
                 .streams
                 .iter()
                 .filter_map(|id| match self.streams.get(id) {
-                    Some(Stream { state: State::Waiting { since }, waiters, .. }) if !waiters.is_empty() => {
-                        Some((*since, *id))
-                    }
+                    Some(Stream {
+                        state: State::Waiting { since },
+                        waiters,
+                        ..
+                    }) if !waiters.is_empty() => Some((*since, *id)),
                     _ => None,
                 })
                 .min();
@@ -336,10 +366,20 @@ impl Streams {
             let stream = self.streams.get_mut(&id).expect("found above");
             let mut batch = Vec::with_capacity(stream.batch_max.min(inbox.ready.len()));
             while batch.len() < stream.batch_max {
-                let Some((_, delivery)) = inbox.ready.pop_first() else { break };
+                let Some((_, delivery)) = inbox.ready.pop_first() else {
+                    break;
+                };
                 batch.push(delivery);
             }
-            answer(id, stream, batch, now, fresh(), (&mut self.tokens, &mut self.waiters), effects);
+            answer(
+                id,
+                stream,
+                batch,
+                now,
+                fresh(),
+                (&mut self.tokens, &mut self.waiters),
+                effects,
+            );
         }
     }
 
@@ -352,12 +392,16 @@ impl Streams {
         fresh: &mut dyn FnMut() -> Token,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(stream) = self.streams.remove(&id) else { return };
+        let Some(stream) = self.streams.remove(&id) else {
+            return;
+        };
         let inbox = self.inboxes.entry(stream.mailbox).or_default();
         inbox.streams.retain(|other| *other != id);
         let mut dead = stream.current;
         if let State::Answered { batch, next } = stream.state {
-            inbox.ready.extend(batch.into_iter().map(|delivery| (delivery.id, delivery)));
+            inbox
+                .ready
+                .extend(batch.into_iter().map(|delivery| (delivery.id, delivery)));
             self.tokens.remove(&next);
         }
         dead.take().map(|token| self.tokens.remove(&token));
@@ -382,7 +426,13 @@ fn answer(
     tokens.insert(next, id);
     for waiter in stream.waiters.drain(..) {
         waiters.remove(&waiter);
-        effects.push(Effect::Reply(waiter, Reply::Batch { deliveries: batch.clone(), next }));
+        effects.push(Effect::Reply(
+            waiter,
+            Reply::Batch {
+                deliveries: batch.clone(),
+                next,
+            },
+        ));
     }
     stream.state = State::Answered { batch, next };
     stream.idle_since = now;

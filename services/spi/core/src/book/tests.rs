@@ -32,7 +32,12 @@ struct Tables {
 impl World {
     fn new(balances: &[(&[u8; 8], u64)]) -> Self {
         let now = Timestamp::parse(b"2026-11-21T12:00:00.000Z").expect("valid");
-        let mut world = Self { book: Book::default(), now, tables: Tables::default(), posted: 0 };
+        let mut world = Self {
+            book: Book::default(),
+            now,
+            tables: Tables::default(),
+            posted: 0,
+        };
         let open = balances.iter().map(|(account, centavos)| Command::Open {
             account: ispb(account),
             balance: Money::from_centavos(*centavos),
@@ -42,10 +47,17 @@ impl World {
     }
 
     fn facts(&self, needed: &FactsNeeded) -> Facts {
-        let messages = needed.messages.iter().filter_map(|key| Some((*key, *self.tables.messages.get(key)?)));
+        let messages = needed
+            .messages
+            .iter()
+            .filter_map(|key| Some((*key, *self.tables.messages.get(key)?)));
         let payments = needed.payments.iter().filter_map(|(_, id)| {
             let order = &self.tables.payments.get(id)?.order;
-            let step = self.tables.steps.iter().find(|s| s.end_to_end_id == *id && s.end.is_some());
+            let step = self
+                .tables
+                .steps
+                .iter()
+                .find(|s| s.end_to_end_id == *id && s.end.is_some());
             let step = step.expect("a payment that is not in memory has ended");
             Some((
                 *id,
@@ -59,7 +71,10 @@ impl World {
                 },
             ))
         });
-        Facts { messages: messages.collect(), payments: payments.collect() }
+        Facts {
+            messages: messages.collect(),
+            payments: payments.collect(),
+        }
     }
 
     fn decide(&self, commands: &[Command]) -> Decision {
@@ -79,12 +94,18 @@ impl World {
 
     fn commit(&mut self, batch: &Batch) {
         let tables = &mut self.tables;
-        assert_eq!((batch.number, batch.first_seq), (tables.last.0 + 1, tables.last.1 + 1));
+        assert_eq!(
+            (batch.number, batch.first_seq),
+            (tables.last.0 + 1, tables.last.1 + 1)
+        );
         let mut seqs: Vec<i64> = Vec::new();
         for row in &batch.messages {
             seqs.push(row.seq);
             if let Some(id) = row.inbound.content.message_id() {
-                let known = KnownMessage { digest: row.inbound.digest, resource_id: row.inbound.resource_id };
+                let known = KnownMessage {
+                    digest: row.inbound.digest,
+                    resource_id: row.inbound.resource_id,
+                };
                 let twice = tables.messages.insert((row.inbound.sender, id), known);
                 assert!(twice.is_none(), "message key {id} written twice");
             }
@@ -92,14 +113,21 @@ impl World {
         for row in &batch.payments {
             seqs.push(row.seq);
             let twice = tables.payments.insert(row.order.end_to_end_id, row.clone());
-            assert!(twice.is_none(), "payment {} written twice", row.order.end_to_end_id);
+            assert!(
+                twice.is_none(),
+                "payment {} written twice",
+                row.order.end_to_end_id
+            );
         }
         for row in &batch.steps {
             seqs.push(row.seq);
-            let same = |s: &&StepRow| {
-                s.end_to_end_id == row.end_to_end_id && s.end.is_some() == row.end.is_some()
-            };
-            assert!(!tables.steps.iter().any(|s| same(&s)), "step of {} written twice", row.end_to_end_id);
+            let same =
+                |s: &&StepRow| s.end_to_end_id == row.end_to_end_id && s.end.is_some() == row.end.is_some();
+            assert!(
+                !tables.steps.iter().any(|s| same(&s)),
+                "step of {} written twice",
+                row.end_to_end_id
+            );
             tables.steps.push(row.clone());
         }
         for row in &batch.postings {
@@ -107,7 +135,11 @@ impl World {
             tables.postings.push(*row);
         }
         seqs.sort_unstable();
-        assert_eq!(seqs, (batch.first_seq..=batch.last_seq).collect::<Vec<_>>(), "every number once");
+        assert_eq!(
+            seqs,
+            (batch.first_seq..=batch.last_seq).collect::<Vec<_>>(),
+            "every number once"
+        );
         for (account, row) in &batch.balances {
             let stored = tables.accounts.entry(*account).or_default();
             stored.available += row.available_delta;
@@ -118,7 +150,12 @@ impl World {
             assert!(tables.outbox.last().is_none_or(|last| last.id < outgoing.id));
             tables.outbox.push(outgoing.clone());
         }
-        tables.last = (batch.number, batch.last_seq, batch.last_outbox_id, batch.open_from_seq);
+        tables.last = (
+            batch.number,
+            batch.last_seq,
+            batch.last_outbox_id,
+            batch.open_from_seq,
+        );
     }
 
     /// The invariants of the module's head, from the tables alone, and recovery gives the same book.
@@ -129,9 +166,16 @@ impl World {
         let mut blocked: BTreeMap<Ispb, i64> = BTreeMap::new();
         let mut open = HashMap::new();
         for step in tables.steps.iter().filter(|s| s.end.is_none()) {
-            let ended = tables.steps.iter().any(|s| s.end.is_some() && s.end_to_end_id == step.end_to_end_id);
+            let ended = tables
+                .steps
+                .iter()
+                .any(|s| s.end.is_some() && s.end_to_end_id == step.end_to_end_id);
             if !ended {
-                assert!(step.seq >= tables.last.3, "recovery would miss {}", step.end_to_end_id);
+                assert!(
+                    step.seq >= tables.last.3,
+                    "recovery would miss {}",
+                    step.end_to_end_id
+                );
                 let order = &tables.payments[&step.end_to_end_id].order;
                 *blocked.entry(order.payer).or_default() += order.amount.to_i64();
                 open.insert(
@@ -150,14 +194,27 @@ impl World {
             }
         }
         for (account, stored) in &tables.accounts {
-            assert_eq!(stored.blocked, blocked.get(account).copied().unwrap_or(0), "blocked of {account}");
-            assert!(stored.available >= 0 || *account == FUNDING_ACCOUNT, "{account} went below zero");
+            assert_eq!(
+                stored.blocked,
+                blocked.get(account).copied().unwrap_or(0),
+                "blocked of {account}"
+            );
+            assert!(
+                stored.available >= 0 || *account == FUNDING_ACCOUNT,
+                "{account} went below zero"
+            );
             let posted: i64 = tables
                 .postings
                 .iter()
-                .map(|p| p.amount.to_i64() * (i64::from(p.credit == *account) - i64::from(p.debit == *account)))
+                .map(|p| {
+                    p.amount.to_i64() * (i64::from(p.credit == *account) - i64::from(p.debit == *account))
+                })
                 .sum();
-            assert_eq!(stored.available + stored.blocked, posted, "postings explain {account}");
+            assert_eq!(
+                stored.available + stored.blocked,
+                posted,
+                "postings explain {account}"
+            );
         }
         let recovered = Book::recover(Snapshot {
             accounts: tables.accounts.clone(),
@@ -210,8 +267,16 @@ impl World {
 
     fn answers(&mut self, sender: &[u8; 8], answers: Vec<(EndToEndId, Says)>) -> Command {
         let message_id = MsgId::new(ispb(sender), u128::from(self.posted) + 1000);
-        let answers = answers.into_iter().map(|(end_to_end_id, says)| Answer { end_to_end_id, says });
-        self.posted(sender, Content::Answers { message_id, answers: answers.collect() })
+        let answers = answers
+            .into_iter()
+            .map(|(end_to_end_id, says)| Answer { end_to_end_id, says });
+        self.posted(
+            sender,
+            Content::Answers {
+                message_id,
+                answers: answers.collect(),
+            },
+        )
     }
 
     fn balance(&self, account: &[u8; 8]) -> (i64, i64) {
@@ -240,7 +305,10 @@ fn told(batch: &Batch) -> Vec<(String, String)> {
 }
 
 fn says(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
-    pairs.iter().map(|(to, what)| ((*to).to_owned(), (*what).to_owned())).collect()
+    pairs
+        .iter()
+        .map(|(to, what)| ((*to).to_owned(), (*what).to_owned()))
+        .collect()
 }
 
 #[test]
@@ -252,7 +320,10 @@ fn a_payment_blocks_settles_and_tells_both() {
     assert_eq!(told(&world.run(&[pay])), says(&[("22222222", "pacs.008")]));
     assert_eq!((world.balance(A), world.balance(B)), ((700, 300), (0, 0)));
     let accept = world.answers(B, vec![(id, Says::Accepted)]);
-    assert_eq!(told(&world.run(&[accept])), says(&[("22222222", "ACCC"), ("11111111", "ACSC")]));
+    assert_eq!(
+        told(&world.run(&[accept])),
+        says(&[("22222222", "ACCC"), ("11111111", "ACSC")])
+    );
     assert_eq!((world.balance(A), world.balance(B)), ((700, 0), (300, 0)));
 }
 
@@ -265,10 +336,16 @@ fn order_and_answer_in_one_batch_see_each_other() {
         world.pay(A, vec![first]),
         world.answers(B, vec![(id1, Says::Accepted)]),
         world.pay(B, vec![second]),
-        world.answers(A, vec![(id2, Says::Rejected(Refusal::new(StatusReason::AC07, "")))]),
+        world.answers(
+            A,
+            vec![(id2, Says::Rejected(Refusal::new(StatusReason::AC07, "")))],
+        ),
     ];
     let batch = world.run(&commands);
-    assert_eq!(told(&batch).last().expect("told"), &("22222222".to_owned(), "RJCT AC07".to_owned()));
+    assert_eq!(
+        told(&batch).last().expect("told"),
+        &("22222222".to_owned(), "RJCT AC07".to_owned())
+    );
     assert_eq!((world.balance(A), world.balance(B)), ((100, 0), (900, 0)));
 }
 
@@ -277,7 +354,10 @@ fn without_balance_am04_and_nothing_moves() {
     let mut world = World::new(&[(A, 100), (B, 0)]);
     let (order, fits) = (world.order(1, A, B, 101), world.order(2, A, B, 100));
     let pay = world.pay(A, vec![order, fits]);
-    assert_eq!(told(&world.run(&[pay])), says(&[("11111111", "RJCT AM04"), ("22222222", "pacs.008")]));
+    assert_eq!(
+        told(&world.run(&[pay])),
+        says(&[("11111111", "RJCT AM04"), ("22222222", "pacs.008")])
+    );
     assert_eq!(world.balance(A), (0, 100));
 }
 
@@ -291,7 +371,10 @@ fn at_the_deadline_both_hear_ab03_and_a_late_answer_hears_it_again() {
     world.now = world.now.plus(Duration::from_secs(40));
     assert!(told(&world.run(&[])).is_empty(), "the grace is not over");
     world.now = world.now.plus(EXPIRY_GRACE);
-    assert_eq!(told(&world.run(&[])), says(&[("11111111", "RJCT AB03"), ("22222222", "RJCT AB03")]));
+    assert_eq!(
+        told(&world.run(&[])),
+        says(&[("11111111", "RJCT AB03"), ("22222222", "RJCT AB03")])
+    );
     let late = world.answers(B, vec![(id, Says::Accepted)]);
     assert_eq!(told(&world.run(&[late])), says(&[("22222222", "RJCT AB03")]));
     assert_eq!((world.balance(A), world.balance(B)), ((1000, 0), (0, 0)));
@@ -305,7 +388,9 @@ fn an_answer_counts_by_its_receipt_and_not_by_when_the_book_gets_to_it() {
         let id = order.end_to_end_id;
         let pay = world.pay(A, vec![order]);
         world.run(&[pay]);
-        world.now = world.now.plus(Duration::from_secs(40) + Duration::from_micros(late_by));
+        world.now = world
+            .now
+            .plus(Duration::from_secs(40) + Duration::from_micros(late_by));
         let answer = world.answers(B, vec![(id, Says::Accepted)]);
         world.now = world.now.plus(Duration::from_secs(60)); // the book was stuck
         assert!(told(&world.run(&[answer])).contains(&("22222222".to_owned(), status.to_owned())));
@@ -317,19 +402,32 @@ fn a_resend_is_answered_once_more_when_it_is_over_and_not_before() {
     let mut world = World::new(&[(A, 1000), (B, 0)]);
     let order = world.order(1, A, B, 300);
     let id = order.end_to_end_id;
-    let commands = [world.pay(A, vec![order.clone()]), world.pay(A, vec![order.clone()])];
+    let commands = [
+        world.pay(A, vec![order.clone()]),
+        world.pay(A, vec![order.clone()]),
+    ];
     assert_eq!(told(&world.run(&commands)), says(&[("22222222", "pacs.008")]));
     let accept = world.answers(B, vec![(id, Says::Accepted)]);
     world.run(&[accept]);
     let again = world.pay(A, vec![order.clone()]);
     assert_eq!(told(&world.run(&[again])), says(&[("11111111", "ACSC")]));
-    let other = Order { fingerprint: [9; 32], ..order };
+    let other = Order {
+        fingerprint: [9; 32],
+        ..order
+    };
     let other = world.pay(A, vec![other]);
     assert_eq!(told(&world.run(&[other])), says(&[("11111111", "RJCT DU03")]));
     let twice = world.answers(B, vec![(id, Says::Accepted)]);
     assert_eq!(told(&world.run(&[twice])), says(&[("22222222", "ACCC")]));
-    let changed = world.answers(B, vec![(id, Says::Rejected(Refusal::new(StatusReason::AC03, "")))]);
-    assert_eq!(told(&world.run(&[changed])), says(&[("22222222", "ACCC")]), "settled is settled");
+    let changed = world.answers(
+        B,
+        vec![(id, Says::Rejected(Refusal::new(StatusReason::AC03, "")))],
+    );
+    assert_eq!(
+        told(&world.run(&[changed])),
+        says(&[("22222222", "ACCC")]),
+        "settled is settled"
+    );
 }
 
 #[test]
@@ -337,13 +435,21 @@ fn the_same_bytes_get_the_first_resource_id_and_other_bytes_an_admi_002() {
     let mut world = World::new(&[(A, 1000), (B, 0)]);
     let order = world.order(1, A, B, 300);
     let first = world.pay(A, vec![order]);
-    let Command::Message(inbound) = &first else { unreachable!() };
-    let again = Inbound { resource_id: ResourceId::new([200; 21]), ..(**inbound).clone() };
+    let Command::Message(inbound) = &first else {
+        unreachable!()
+    };
+    let again = Inbound {
+        resource_id: ResourceId::new([200; 21]),
+        ..(**inbound).clone()
+    };
     let same = Command::Message(Arc::new(again.clone()));
     let batch = world.run(&[first.clone(), same.clone()]);
     assert_eq!(batch.receipts[0], batch.receipts[1]);
     assert_eq!(world.run(&[same]).receipts[0], batch.receipts[0]);
-    let other = Inbound { digest: [77; 32], ..again };
+    let other = Inbound {
+        digest: [77; 32],
+        ..again
+    };
     let refused = world.run(&[Command::Message(Arc::new(other.clone()))]);
     assert_eq!(refused.receipts[0], Some(other.resource_id));
     assert_eq!(told(&refused), says(&[("11111111", "admi.002 MsgId repetido")]));

@@ -7,11 +7,18 @@ use super::*;
 use crate::outgoing::Channel;
 
 fn mailbox() -> Mailbox {
-    Mailbox { destination: Ispb::parse(b"11111111").expect("valid"), channel: Channel::Primary }
+    Mailbox {
+        destination: Ispb::parse(b"11111111").expect("valid"),
+        channel: Channel::Primary,
+    }
 }
 
 fn delivery(id: i64) -> Delivery {
-    Delivery { id, resource_id: ResourceId::new([u8::try_from(id % 250).expect("small"); 21]) }
+    Delivery {
+        id,
+        resource_id: ResourceId::new([u8::try_from(id % 250).expect("small"); 21]),
+        formed_at: Timestamp::from_micros(id),
+    }
 }
 
 /// The machine with what a shell around it knows.
@@ -41,7 +48,8 @@ impl World {
         (waiter, f(&mut self.streams, waiter, now, &mut fresh))
     }
     fn formed(&mut self, ids: std::ops::Range<i64>) -> Vec<Effect> {
-        self.call(|s, _, now, fresh| s.formed(ids.map(|id| (mailbox(), delivery(id))), now, fresh)).1
+        self.call(|s, _, now, fresh| s.formed(ids.map(|id| (mailbox(), delivery(id))), now, fresh))
+            .1
     }
     fn start(&mut self) -> (Waiter, Vec<Effect>) {
         self.call(|s, w, now, fresh| s.start(mailbox(), BATCH_MAX, w, now, fresh))
@@ -85,16 +93,28 @@ fn only_the_next_token_confirms_and_the_same_one_repeats_the_batch() {
     assert_eq!(first, [1, 2]);
     world.formed(3..4);
     let (stream, confirmed) = confirm_of(&world.next(t1).1);
-    assert_eq!(confirmed, [1, 2], "nothing is answered before the confirmation is committed");
+    assert_eq!(
+        confirmed,
+        [1, 2],
+        "nothing is answered before the confirmation is committed"
+    );
     assert!(world.next(t1).1.is_empty(), "a repeat joins the wait");
     let effects = world.confirmed(stream);
     assert_eq!(effects.len(), 2, "both get the batch");
     let (second, t2) = batch_of(&effects[..1]);
     assert_eq!(second, [3]);
-    assert_eq!(batch_of(&world.next(t1).1), (second, t2), "the same token, the same batch, the same next");
+    assert_eq!(
+        batch_of(&world.next(t1).1),
+        (second, t2),
+        "the same token, the same batch, the same next"
+    );
     let (_, last) = confirm_of(&world.next(t2).1);
     assert_eq!(last, [3]);
-    assert_eq!(world.next(t1).1[0], Effect::Reply(Waiter(world.waiters), Reply::Gone), "an old token");
+    assert_eq!(
+        world.next(t1).1[0],
+        Effect::Reply(Waiter(world.waiters), Reply::Gone),
+        "an old token"
+    );
 }
 
 #[test]
@@ -104,7 +124,10 @@ fn a_long_poll_ends_empty_and_its_token_goes_on() {
     assert!(world.pass(4_999).is_empty());
     let (empty, t1) = batch_of(&world.pass(1));
     assert!(empty.is_empty());
-    assert!(world.next(t1).1.is_empty(), "an empty batch needs no confirmation");
+    assert!(
+        world.next(t1).1.is_empty(),
+        "an empty batch needs no confirmation"
+    );
     assert_eq!(batch_of(&world.formed(1..2)).0, [1]);
 }
 
@@ -114,7 +137,10 @@ fn an_idle_stream_gives_its_batch_to_another_and_its_token_is_gone() {
     world.formed(1..2);
     let (_, t1) = batch_of(&world.start().1);
     world.pass(12_000);
-    assert!(world.start().1.is_empty(), "the batch is still the first reader's");
+    assert!(
+        world.start().1.is_empty(),
+        "the batch is still the first reader's"
+    );
     assert!(world.pass(2_999).is_empty());
     assert_eq!(batch_of(&world.pass(1)).0, [1]);
     assert!(matches!(world.next(t1).1[..], [Effect::Reply(_, Reply::Gone)]));
@@ -128,8 +154,13 @@ fn six_streams_and_a_seventh_is_refused_until_one_closes() {
     }
     assert!(matches!(world.start().1[..], [Effect::Reply(_, Reply::TooMany)]));
     let replies = world.pass(5_000);
-    let Effect::Reply(_, Reply::Batch { next, .. }) = replies[0] else { panic!("{replies:?}") };
-    assert!(matches!(world.close(next).1[..], [Effect::Reply(_, Reply::Closed)]));
+    let Effect::Reply(_, Reply::Batch { next, .. }) = replies[0] else {
+        panic!("{replies:?}")
+    };
+    assert!(matches!(
+        world.close(next).1[..],
+        [Effect::Reply(_, Reply::Closed)]
+    ));
     assert!(world.start().1.is_empty());
 }
 
@@ -140,7 +171,10 @@ fn delete_with_the_next_token_confirms_and_with_the_present_one_does_not() {
     let (_, t1) = batch_of(&world.start().1);
     let (stream, confirmed) = confirm_of(&world.close(t1).1);
     assert_eq!(confirmed, [1]);
-    assert!(matches!(world.confirmed(stream)[..], [Effect::Reply(_, Reply::Closed)]));
+    assert!(matches!(
+        world.confirmed(stream)[..],
+        [Effect::Reply(_, Reply::Closed)]
+    ));
 
     world.formed(2..3);
     let (_, t2) = batch_of(&world.start().1);
@@ -148,7 +182,11 @@ fn delete_with_the_next_token_confirms_and_with_the_present_one_does_not() {
     world.formed(3..4);
     world.confirmed(stream);
     assert!(matches!(world.close(t2).1[..], [Effect::Reply(_, Reply::Closed)]));
-    assert_eq!(batch_of(&world.start().1).0, [3], "unconfirmed, so delivered again");
+    assert_eq!(
+        batch_of(&world.start().1).0,
+        [3],
+        "unconfirmed, so delivered again"
+    );
 }
 
 #[test]

@@ -1,0 +1,138 @@
+//! Subjects and streams of the SPI.
+
+use std::collections::BTreeMap;
+use std::future::IntoFuture;
+use std::time::Duration;
+
+use async_nats::header::{HeaderMap, NATS_MESSAGE_ID};
+use async_nats::jetstream;
+use futures::StreamExt as _;
+use pix_domain::Timestamp;
+use pix_runtime::Stopping;
+use spi_core::outgoing::Mailbox;
+use tokio::sync::mpsc;
+
+/// The stream that keeps the SPI's events.
+const STREAM: &str = "PIX_SPI";
+/// Its subjects.
+const SUBJECTS: &str = "pix.spi.*.v1";
+/// How long events are kept for consumers; the tables keep them for good.
+const KEEP: Duration = Duration::from_secs(7 * 24 * 3600);
+/// How far back JetStream recognises a repeat.
+const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
+/// How long an acknowledgement may take.
+const ACKNOWLEDGE_WITHIN: Duration = Duration::from_secs(2);
+/// Where hand-overs between processes are told: `pix.out.<ispb>`, ids only.
+const WAKEUP_PREFIX: &str = "pix.out.";
+
+/// Publishes events.
+#[derive(Clone)]
+pub(crate) struct Publisher(jetstream::Context);
+
+impl Publisher {
+    pub(crate) fn new(client: async_nats::Client) -> Self {
+        let mut context = jetstream::new(client);
+        context.set_timeout(ACKNOWLEDGE_WITHIN);
+        Self(context)
+    }
+
+    /// Sends one event; the future it gives is the acknowledgement. A stream that is not there, because its
+    /// store was deleted say, is made again.
+    pub(crate) async fn publish(
+        &self,
+        subject: String,
+        id: &str,
+        at: Timestamp,
+        payload: Vec<u8>,
+    ) -> anyhow::Result<impl Future<Output = anyhow::Result<()>> + use<>> {
+        let mut headers = HeaderMap::new();
+        headers.insert(NATS_MESSAGE_ID, id);
+        // CloudEvents 1.0, NATS binding, binary mode.
+        headers.insert("ce-specversion", "1.0");
+        headers.insert("ce-id", id);
+        headers.insert("ce-source", "/pix/spi");
+        headers.insert("ce-type", subject.as_str());
+        headers.insert("ce-time", at.to_string().as_str());
+        headers.insert("ce-datacontenttype", "application/protobuf");
+        let sent = self
+            .0
+            .publish_with_headers(subject, headers, payload.into())
+            .await?;
+        let context = self.0.clone();
+        Ok(async move {
+            match sent.into_future().await {
+                Ok(_) => Ok(()),
+                Err(error) => {
+                    ensure_stream(&context).await?;
+                    Err(error.into())
+                }
+            }
+        })
+    }
+}
+
+/// Makes the stream when it is missing and checks what the server made of it.
+async fn ensure_stream(context: &jetstream::Context) -> anyhow::Result<()> {
+    let wanted = jetstream::stream::Config {
+        name: STREAM.to_owned(),
+        subjects: vec![SUBJECTS.to_owned()],
+        max_age: KEEP,
+        duplicate_window: DUPLICATE_WINDOW,
+        ..jetstream::stream::Config::default()
+    };
+    let stream = context.get_or_create_stream(wanted).await?;
+    let echoed = &stream.cached_info().config;
+    anyhow::ensure!(
+        echoed.subjects == [SUBJECTS] && echoed.duplicate_window == DUPLICATE_WINDOW,
+        "the stream {STREAM} is configured otherwise: {:?}",
+        echoed.subjects
+    );
+    Ok(())
+}
+
+/// Tells other processes that messages for a participant were formed, and hears of theirs.
+#[derive(Clone)]
+pub(crate) struct Wakeups(async_nats::Client);
+
+impl Wakeups {
+    pub(crate) fn new(client: async_nats::Client) -> Self {
+        Self(client)
+    }
+
+    /// The last outbox number handled, per mailbox. Nobody waits for it, and it may get lost.
+    pub(crate) fn publish(&self, handled: BTreeMap<Mailbox, i64>) {
+        if handled.is_empty() {
+            return;
+        }
+        let client = self.0.clone();
+        tokio::spawn(async move {
+            for (mailbox, outbox_id) in handled {
+                let subject = format!("{WAKEUP_PREFIX}{}", mailbox.destination);
+                drop(client.publish(subject, outbox_id.to_string().into()).await);
+            }
+        });
+    }
+
+    /// Passes on what is heard until the stop.
+    pub(crate) async fn listen(self, woken: mpsc::Sender<i64>, stopping: Stopping) {
+        let Ok(mut heard) = self.0.subscribe(format!("{WAKEUP_PREFIX}*")).await else {
+            tracing::warn!("no wake-ups: NATS refuses the subscription; the sweeper goes on");
+            return stopping.stopped().await;
+        };
+        loop {
+            let message = tokio::select! {
+                () = stopping.stopped() => return,
+                message = heard.next() => message,
+            };
+            let Some(message) = message else {
+                return stopping.stopped().await;
+            };
+            let id = std::str::from_utf8(&message.payload)
+                .ok()
+                .and_then(|text| text.parse().ok());
+            if let Some(id) = id {
+                let _ = woken.try_send(id); // full means that the desk is being woken already
+            }
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! What operators ask of the tables.
+
+use pix_domain::{EndToEndId, Money, ResourceId, Timestamp};
+use serde::Serialize;
+use sqlx::{PgPool, Row as _};
+use time::OffsetDateTime;
+
+use super::pg::{StoreError, day};
+
+/// One Conta PI.
+#[derive(Serialize)]
+pub(crate) struct AccountView {
+    pub(crate) ispb: String,
+    pub(crate) available: String,
+    pub(crate) blocked: String,
+}
+
+/// One payment as the SPI knows it.
+#[derive(Serialize)]
+pub(crate) struct PaymentView {
+    pub(crate) end_to_end_id: String,
+    /// `pending`, `settled`, `refused` or `unknown`.
+    pub(crate) state: &'static str,
+    pub(crate) reason: Option<String>,
+    pub(crate) reason_text: Option<&'static str>,
+    pub(crate) amount: Option<String>,
+    pub(crate) payer_agent: Option<String>,
+    pub(crate) receiver_agent: Option<String>,
+    pub(crate) deadline: Option<String>,
+    pub(crate) timeline: Vec<Stage>,
+}
+
+/// One thing that happened to a payment.
+#[derive(Serialize)]
+pub(crate) struct Stage {
+    pub(crate) stage: &'static str,
+    pub(crate) at: String,
+    pub(crate) detail: String,
+    pub(crate) message_id: Option<String>,
+    pub(crate) resource_id: Option<String>,
+}
+
+/// Every account, the funding account included.
+pub(crate) async fn accounts(pool: &PgPool) -> Result<Vec<AccountView>, StoreError> {
+    let rows = sqlx::query("SELECT account, available, blocked FROM account ORDER BY account")
+        .fetch_all(pool)
+        .await?;
+    let view = |row: &sqlx::postgres::PgRow| -> Result<AccountView, StoreError> {
+        let available: i64 = row.try_get(1)?;
+        let sign = if available < 0 { "-" } else { "" };
+        Ok(AccountView {
+            ispb: row.try_get(0)?,
+            available: format!("{sign}{}", Money::from_centavos(available.unsigned_abs())),
+            blocked: Money::from_centavos(row.try_get::<i64, _>(2)?.unsigned_abs()).to_string(),
+        })
+    };
+    rows.iter().map(view).collect()
+}
+
+/// A payment and its timeline.
+pub(crate) async fn payment(pool: &PgPool, id: EndToEndId) -> Result<PaymentView, StoreError> {
+    let mut view = PaymentView {
+        end_to_end_id: id.to_string(),
+        state: "unknown",
+        reason: None,
+        reason_text: None,
+        amount: None,
+        payer_agent: None,
+        receiver_agent: None,
+        deadline: None,
+        timeline: Vec::new(),
+    };
+    let Ok(month) = id.month() else { return Ok(view) };
+    let row = sqlx::query(
+        "SELECT debtor_agent, creditor_agent, amount, received_at, deadline, resource_id FROM payment
+         WHERE month = $1 AND end_to_end_id = $2",
+    )
+    .bind(month.get())
+    .bind(id.as_str())
+    .fetch_optional(pool)
+    .await?;
+    let Some(row) = row else { return Ok(view) };
+    let received_at: OffsetDateTime = row.try_get(3)?;
+    view.state = "pending";
+    view.payer_agent = row.try_get(0)?;
+    view.receiver_agent = row.try_get(1)?;
+    view.amount = Some(Money::from_centavos(row.try_get::<i64, _>(2)?.unsigned_abs()).to_string());
+    view.deadline = Some(Timestamp::from(row.try_get::<OffsetDateTime, _>(4)?).to_string());
+    view.timeline.push(Stage {
+        stage: "received",
+        at: Timestamp::from(received_at).to_string(),
+        detail: "pacs.008 from the payer's participant".to_owned(),
+        message_id: None,
+        resource_id: super::pg::resource_id("payment", row.try_get(5)?)
+            .ok()
+            .map(|id| id.to_string()),
+    });
+    let steps = sqlx::query(
+        "SELECT outcome, reason, detail, at FROM payment_step WHERE month = $1 AND end_to_end_id = $2 ORDER BY step",
+    )
+    .bind(month.get())
+    .bind(id.as_str())
+    .fetch_all(pool)
+    .await?;
+    for step in &steps {
+        let reason: Option<String> = step.try_get(1)?;
+        let (stage, state) = match step.try_get::<&str, _>(0)? {
+            "blocked" => ("blocked", "pending"),
+            "settled" => ("settled", "settled"),
+            "released" => ("released", "refused"),
+            _ => ("refused", "refused"),
+        };
+        view.state = state;
+        view.reason_text = reason
+            .as_deref()
+            .and_then(|code| pix_domain::StatusReason::parse(code.as_bytes()).ok())
+            .map(pix_domain::StatusReason::meaning);
+        let detail: Option<String> = step.try_get(2)?;
+        let texts = [reason.clone(), detail.filter(|text| !text.is_empty())];
+        view.timeline.push(Stage {
+            stage,
+            at: Timestamp::from(step.try_get::<OffsetDateTime, _>(3)?).to_string(),
+            detail: texts.into_iter().flatten().collect::<Vec<_>>().join(": "),
+            message_id: None,
+            resource_id: None,
+        });
+        view.reason = reason;
+    }
+    // Messages about it: an outbox item belongs to the day it was decided, within a day of the receipt.
+    let deliveries = sqlx::query(
+        "SELECT o.form, d.destination, d.message_id, d.resource_id, d.created_at, c.at
+         FROM outbox o
+         JOIN delivery_item i ON i.outbox_day = o.day AND i.outbox_id = o.id
+         JOIN delivery d ON d.day = i.delivery_day AND d.id = i.delivery_id
+         LEFT JOIN confirmation c ON c.delivery_day = d.day AND c.delivery_id = d.id
+         WHERE o.end_to_end_id = $1 AND o.day >= $2 ORDER BY o.id",
+    )
+    .bind(id.as_str())
+    .bind(day(received_at.into()))
+    .fetch_all(pool)
+    .await?;
+    for row in &deliveries {
+        let destination: &str = row.try_get(1)?;
+        let what = match row.try_get::<&str, _>(0)? {
+            "STATUS" => "pacs.002",
+            "REFUSAL" => "admi.002",
+            _ => "pacs.008",
+        };
+        let resource_id: &[u8] = row.try_get(3)?;
+        let resource_id = <[u8; 24]>::try_from(resource_id)
+            .ok()
+            .map(|raw| ResourceId::from_bytes(raw).to_string());
+        let message_id: Option<String> = row.try_get(2)?;
+        view.timeline.push(Stage {
+            stage: "formed",
+            at: Timestamp::from(row.try_get::<OffsetDateTime, _>(4)?).to_string(),
+            detail: format!("{what} for {destination}"),
+            message_id: message_id.clone(),
+            resource_id: resource_id.clone(),
+        });
+        if let Some(at) = row.try_get::<Option<OffsetDateTime>, _>(5)? {
+            view.timeline.push(Stage {
+                stage: "confirmed",
+                at: Timestamp::from(at).to_string(),
+                detail: format!("{what} read by {destination}"),
+                message_id,
+                resource_id,
+            });
+        }
+    }
+    view.timeline.sort_by(|a, b| a.at.cmp(&b.at));
+    Ok(view)
+}

@@ -1,0 +1,417 @@
+//! The writer of the book: drains what waits, decides, commits, then answers, publishes and hands over.
+
+use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use pix_domain::{ResourceId, Timestamp};
+use pix_runtime::{Clock, Stopping};
+use spi_core::book::{Book, Command, Content, Decision, Inbound, Snapshot};
+use spi_core::outgoing::{MessageRefusal, Parcel};
+use tokio::sync::{Notify, mpsc, oneshot};
+
+use crate::adapters::hits::Hits;
+use crate::adapters::pg::StoreError;
+use crate::adapters::pg_book::{BookStore, Event};
+use crate::events;
+
+/// Commands that may wait before a sender is told to come back (503).
+pub(crate) const QUEUE_MAX: usize = 4096;
+/// Commands in one COMMIT.
+const BATCH_COMMANDS_MAX: usize = 512;
+/// Octets of messages in one COMMIT; the batch closes with the command that reaches it.
+const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// How often deadlines are looked at when nothing else happens.
+const SWEEP_EVERY: Duration = Duration::from_millis(500);
+/// Between attempts to reach Postgres again.
+const RECONNECT_PAUSE: Duration = Duration::from_millis(200);
+
+/// A command and whoever waits for it.
+pub(crate) struct Job {
+    pub(crate) command: Command,
+    pub(crate) raw: Bytes,
+    pub(crate) reply: Option<oneshot::Sender<ResourceId>>,
+}
+
+impl Job {
+    /// A command of our own.
+    pub(crate) fn internal(command: Command) -> Self {
+        Self {
+            command,
+            raw: Bytes::new(),
+            reply: None,
+        }
+    }
+}
+
+/// Figures of the book, for operators.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Figures {
+    pub(crate) open_payments: usize,
+    pub(crate) last_batch: i64,
+    pub(crate) last_seq: i64,
+}
+
+/// The writer.
+pub(crate) struct Writer<C> {
+    store: BookStore,
+    book: Book,
+    audit_head: [u8; 32],
+    clock: C,
+    desk: mpsc::Sender<Vec<Parcel>>,
+    published: Arc<Notify>,
+    hits: Hits,
+    figures: tokio::sync::watch::Sender<Figures>,
+    stopping: Stopping,
+}
+
+/// Why the writer had to end. The supervisor starts the process again, and recovery sorts it out.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Fatal {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("the book does not balance: {0}")]
+    Inconsistent(#[from] spi_core::book::Inconsistent),
+    #[error("the desk of outgoing messages is gone")]
+    DeskGone,
+}
+
+/// Why one batch did not go through.
+enum Failed {
+    /// Postgres refuses it, or deciding it panics: there is a culprit in it.
+    Poisoned(String),
+    Fatal(Fatal),
+}
+
+impl<C: Clock> Writer<C> {
+    /// Recovers the book from the tables.
+    pub(crate) async fn start(
+        mut store: BookStore,
+        clock: C,
+        desk: mpsc::Sender<Vec<Parcel>>,
+        published: Arc<Notify>,
+        hits: Hits,
+        figures: tokio::sync::watch::Sender<Figures>,
+        stopping: Stopping,
+    ) -> Result<Self, Fatal> {
+        let started = Instant::now();
+        let (snapshot, audit_head) = store.snapshot().await?;
+        let Snapshot {
+            last_batch, last_seq, ..
+        } = snapshot;
+        let book = Book::recover(snapshot)?;
+        tracing::info!(
+            open_payments = book.open_payments(),
+            last_batch,
+            last_seq,
+            duration_ms = started.elapsed().as_millis(),
+            "the book is recovered"
+        );
+        Ok(Self {
+            store,
+            book,
+            audit_head,
+            clock,
+            desk,
+            published,
+            hits,
+            figures,
+            stopping,
+        })
+    }
+
+    /// Runs until the stop, then finishes what waits.
+    pub(crate) async fn run(mut self, mut queue: mpsc::Receiver<Job>) -> Result<(), Fatal> {
+        let stopping = self.stopping.clone();
+        loop {
+            let expiry = self
+                .book
+                .next_expiry()
+                .map_or(SWEEP_EVERY, |at| at.since(self.clock.now()));
+            let mut jobs = Vec::new();
+            tokio::select! {
+                () = stopping.stopped(), if !queue.is_closed() => {
+                    queue.close(); // what waits is finished, what comes gets 503
+                    continue;
+                }
+                received = queue.recv_many(&mut jobs, BATCH_COMMANDS_MAX) => {
+                    if received == 0 {
+                        return Ok(());
+                    }
+                }
+                () = tokio::time::sleep(expiry.clamp(Duration::from_millis(1), SWEEP_EVERY)) => {}
+            }
+            metrics::gauge!("spi_book_queue").set(to_f64(queue.len()));
+            let waiting = !queue.is_empty();
+            for batch in split(jobs) {
+                self.process(batch, waiting).await?;
+            }
+        }
+    }
+
+    /// Puts a batch through; one with a culprit in it is halved until the culprit is alone.
+    async fn process(&mut self, jobs: Vec<Job>, waiting: bool) -> Result<(), Fatal> {
+        let mut stack = VecDeque::from([jobs]);
+        while let Some(mut jobs) = stack.pop_front() {
+            match self.attempt(&mut jobs, waiting).await {
+                Ok(()) => {}
+                Err(Failed::Fatal(fatal)) => return Err(fatal),
+                Err(Failed::Poisoned(why)) if jobs.len() > 1 => {
+                    tracing::warn!(commands = jobs.len(), why, "a batch is refused; halving it");
+                    let second = jobs.split_off(jobs.len() / 2);
+                    stack.push_front(second);
+                    stack.push_front(jobs);
+                }
+                Err(Failed::Poisoned(why)) => match jobs.pop() {
+                    Some(job) => {
+                        if let Some(replaced) = self.bury(job, &why).await? {
+                            stack.push_front(vec![replaced]);
+                        }
+                    }
+                    None => {
+                        // Deadlines alone cannot be processed: nothing to bury, and nothing may stay blocked.
+                        return Err(Fatal::Store(StoreError::Corrupt {
+                            table: "batch",
+                            what: why,
+                        }));
+                    }
+                },
+            }
+        }
+        Ok(())
+    }
+
+    /// A command that cannot be processed: its message is kept and answered with an admi.002.
+    async fn bury(&mut self, job: Job, why: &str) -> Result<Option<Job>, Fatal> {
+        let Command::Message(inbound) = &job.command else {
+            return Err(Fatal::Store(StoreError::Corrupt {
+                table: "account",
+                what: why.to_owned(),
+            }));
+        };
+        if matches!(inbound.content, Content::Unreadable(_)) {
+            // Even the refusal does not go through: the sender gets no 201 and tries again.
+            tracing::error!(message.resource_id = %inbound.resource_id, why, "a message cannot even be refused");
+            return Ok(None);
+        }
+        tracing::error!(message.resource_id = %inbound.resource_id, why, "a message goes to the dead letters");
+        metrics::counter!("spi_dead_letters_total").increment(1);
+        self.store.dead_letter(inbound, why, self.clock.now()).await?;
+        let reference = inbound.content.message_id();
+        let content = Content::Unreadable(MessageRefusal {
+            reference: reference.map_or_else(|| inbound.resource_id.to_string(), |id| id.to_string()),
+            reason: "Erro interno".to_owned(),
+            location: None,
+            description: Some("the SPI could not process this message; its operator was told".to_owned()),
+            additional: None,
+        });
+        let replaced = Inbound {
+            content,
+            ..(**inbound).clone()
+        };
+        Ok(Some(Job {
+            command: Command::Message(Arc::new(replaced)),
+            ..job
+        }))
+    }
+
+    /// Decides and commits one batch. On success every job is answered and `jobs` is empty.
+    async fn attempt(&mut self, jobs: &mut Vec<Job>, waiting: bool) -> Result<(), Failed> {
+        let commands: Vec<Command> = jobs.iter().map(|job| job.command.clone()).collect();
+        let raw: Vec<Bytes> = jobs.iter().map(|job| job.raw.clone()).collect();
+        loop {
+            let now = self.clock.now();
+            let horizon = horizon(&commands, waiting, now);
+            if commands.is_empty() && self.book.next_expiry().is_none_or(|at| at > horizon) {
+                return Ok(());
+            }
+            let started = Instant::now();
+            let needed = self.book.facts_needed(&commands);
+            let facts = match self.store.facts(&needed, now).await {
+                Ok(facts) => facts,
+                Err(error) => {
+                    self.survive(error).await?;
+                    continue;
+                }
+            };
+            let decided = std::panic::catch_unwind(AssertUnwindSafe(|| {
+                let decision = self.book.decide(&commands, &facts, now, horizon);
+                let parcels: Vec<Parcel> = decision.batch.outbox.iter().map(Parcel::from).collect();
+                (decision, parcels)
+            }));
+            let Ok((decision, parcels)) = decided else {
+                return Err(Failed::Poisoned("deciding it panicked".to_owned()));
+            };
+            let events = events::of(&decision.batch);
+            let audit_hash = audit_hash(&self.audit_head, &decision);
+            match self
+                .store
+                .commit(&decision.batch, &raw, &parcels, &events, &audit_hash)
+                .await
+            {
+                Ok(()) => {
+                    let took = started.elapsed().as_secs_f64();
+                    metrics::histogram!("spi_book_batch_seconds").record(took);
+                }
+                Err(error) => {
+                    // Whether the COMMIT happened is unknown until the batch's own row is looked for.
+                    if !self.survive_commit(error, decision.batch.number).await? {
+                        continue;
+                    }
+                }
+            }
+            return self.conclude(jobs, decision, parcels, &events, audit_hash).await;
+        }
+    }
+
+    /// After the COMMIT: install, answer, hand over, tell.
+    async fn conclude(
+        &mut self,
+        jobs: &mut Vec<Job>,
+        decision: Decision,
+        parcels: Vec<Parcel>,
+        events: &[Event],
+        audit_hash: [u8; 32],
+    ) -> Result<(), Failed> {
+        let receipts = decision.batch.receipts.clone();
+        let batch = (decision.batch.number, decision.batch.last_seq);
+        metrics::histogram!("spi_book_batch_commands").record(to_f64(jobs.len()));
+        metrics::counter!("spi_payments_blocked_total").increment(count(&decision, |end| end.is_none()));
+        metrics::counter!("spi_payments_ended_total", "outcome" => "settled")
+            .increment(count(&decision, |end| {
+                matches!(end, Some(spi_core::book::End::Settled))
+            }));
+        metrics::counter!("spi_payments_ended_total", "outcome" => "refused")
+            .increment(count(&decision, |end| {
+                end.as_ref().is_some_and(|end| end.refusal().is_some())
+            }));
+        self.book.install(decision);
+        self.audit_head = audit_hash;
+        metrics::gauge!("spi_payments_open").set(to_f64(self.book.open_payments()));
+        self.figures.send_replace(Figures {
+            open_payments: self.book.open_payments(),
+            last_batch: batch.0,
+            last_seq: batch.1,
+        });
+        let mut taken_in = Vec::new();
+        for (job, receipt) in jobs.drain(..).zip(receipts) {
+            let (Some(receipt), Command::Message(inbound)) = (receipt, &job.command) else {
+                continue;
+            };
+            taken_in.push((inbound.sender, inbound.digest, receipt));
+            if let Some(reply) = job.reply {
+                let _ = reply.send(receipt); // the sender may have gone; it will ask again
+            }
+        }
+        if !parcels.is_empty() && self.desk.send(parcels).await.is_err() {
+            return Err(Failed::Fatal(Fatal::DeskGone));
+        }
+        if !events.is_empty() {
+            self.published.notify_one();
+        }
+        self.hits.remember(taken_in);
+        Ok(())
+    }
+
+    /// Survives a failure before anything was written.
+    async fn survive(&mut self, error: StoreError) -> Result<(), Failed> {
+        match error {
+            StoreError::Lost(cause) => {
+                tracing::warn!(error = %cause, "Postgres is away; the book waits");
+                self.reconnect().await.map_err(Failed::Fatal)
+            }
+            StoreError::Refused(cause) => Err(Failed::Poisoned(cause.to_string())),
+            other => Err(Failed::Fatal(other.into())),
+        }
+    }
+
+    /// Survives a failure of a COMMIT; tells whether the batch is in.
+    async fn survive_commit(&mut self, error: StoreError, batch: i64) -> Result<bool, Failed> {
+        self.survive(error).await?;
+        loop {
+            match self.store.has_batch(batch).await {
+                Ok(true) => {
+                    tracing::info!(batch, "the COMMIT whose answer was lost had happened");
+                    return Ok(true);
+                }
+                Ok(false) => {
+                    // Not there, and after the fence it never will be: start over from the tables.
+                    tracing::info!(
+                        batch,
+                        "the COMMIT whose answer was lost had not happened; deciding again"
+                    );
+                    match self.store.snapshot().await {
+                        Ok((snapshot, audit_head)) => {
+                            self.book = Book::recover(snapshot).map_err(|e| Failed::Fatal(e.into()))?;
+                            self.audit_head = audit_head;
+                            return Ok(false);
+                        }
+                        Err(error) => self.survive(error).await?,
+                    }
+                }
+                Err(error) => self.survive(error).await?,
+            }
+        }
+    }
+
+    /// Connects again, fence included, for as long as it takes.
+    async fn reconnect(&mut self) -> Result<(), Fatal> {
+        metrics::counter!("spi_book_reconnects_total").increment(1);
+        loop {
+            match self.store.reconnect().await {
+                Ok(()) => return Ok(()),
+                Err(StoreError::Lost(_) | StoreError::Broken(_)) if !self.stopping.is_stopped() => {
+                    tokio::time::sleep(RECONNECT_PAUSE).await;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+/// What may expire: everything up to now, or only up to the last receipt while answers wait in the queue.
+fn horizon(commands: &[Command], waiting: bool, now: Timestamp) -> Timestamp {
+    let last_receipt = commands.iter().rev().find_map(|command| match command {
+        Command::Message(inbound) => Some(inbound.received_at),
+        Command::Open { .. } => None,
+    });
+    last_receipt
+        .filter(|_| waiting)
+        .map_or(now, |receipt| receipt.min(now))
+}
+
+/// Cuts what was drained into batches of bounded size.
+fn split(jobs: Vec<Job>) -> Vec<Vec<Job>> {
+    let mut batches = vec![Vec::new()];
+    let mut bytes = 0;
+    for job in jobs {
+        if bytes >= BATCH_BYTES_MAX {
+            batches.push(Vec::new());
+            bytes = 0;
+        }
+        bytes += job.raw.len();
+        batches.last_mut().expect("starts with one").push(job);
+    }
+    batches
+}
+
+fn audit_hash(head: &[u8; 32], decision: &Decision) -> [u8; 32] {
+    let record = spi_core::audit::record(decision.batch.number, spi_core::audit::lines(&decision.batch));
+    pix_xmldsig::digest(&[head, &record])
+}
+
+fn count(decision: &Decision, which: impl Fn(&Option<spi_core::book::End>) -> bool) -> u64 {
+    decision
+        .batch
+        .steps
+        .iter()
+        .filter(|step| which(&step.end))
+        .count() as u64
+}
+
+#[expect(clippy::cast_precision_loss, reason = "queue lengths are far below 2^52")]
+fn to_f64(n: usize) -> f64 {
+    n as f64
+}

@@ -1,0 +1,188 @@
+//! The ICOM face: bytes in, one call inward, bytes out.
+
+mod messages;
+mod respond;
+mod streams;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use pix_domain::Ispb;
+use pix_runtime::Clock as _;
+use pix_runtime::http::Peer;
+use pix_runtime::problem::Problem;
+use spi_core::outgoing::{Channel, Mailbox};
+
+use crate::app::App;
+
+/// Answers one request on one channel.
+pub(crate) async fn answer(
+    app: Arc<App>,
+    channel: Channel,
+    request: Request<Incoming>,
+    peer: Arc<Peer>,
+) -> Response<Full<Bytes>> {
+    let accepts_gzip = respond::accepts_gzip(request.headers());
+    let answered = match route(&request) {
+        Ok(Route::Catalog(messages)) => Ok(respond::catalog(messages)),
+        Ok(route) => match authenticate(&app, &route, &peer) {
+            Ok(ispb) => {
+                dispatch(
+                    &app,
+                    route,
+                    Mailbox {
+                        destination: ispb,
+                        channel,
+                    },
+                    request,
+                )
+                .await
+            }
+            Err(problem) => Err(problem),
+        },
+        Err(problem) => Err(problem),
+    };
+    let response = answered.unwrap_or_else(|problem| {
+        metrics::counter!("spi_http_problems_total", "status" => problem.status.as_str().to_owned())
+            .increment(1);
+        problem.to_xml()
+    });
+    if accepts_gzip {
+        respond::gzip(response)
+    } else {
+        response
+    }
+}
+
+/// What a path asks for.
+enum Route {
+    /// `/api/v1/in/{ispb}/msgs`
+    Post { ispb: String },
+    /// `/api/v1/out/{ispb}/stream/start`
+    Start { ispb: String },
+    /// `/api/v1/out/{ispb}/stream/{token}`
+    Next { ispb: String, token: String },
+    /// The same, with DELETE.
+    Close { ispb: String, token: String },
+    /// `/api/v1/in/catalog`, `/api/v1/out/catalog`
+    Catalog(&'static [&'static str]),
+}
+
+impl Route {
+    fn ispb(&self) -> &str {
+        match self {
+            Self::Post { ispb }
+            | Self::Start { ispb }
+            | Self::Next { ispb, .. }
+            | Self::Close { ispb, .. } => ispb,
+            Self::Catalog(_) => "",
+        }
+    }
+}
+
+/// What participants may send.
+const IN_CATALOG: &[&str] = &["admi.002.spi.1.5", "pacs.002.spi.1.17", "pacs.008.spi.1.16"];
+/// What they receive.
+const OUT_CATALOG: &[&str] = IN_CATALOG;
+
+fn route(request: &Request<Incoming>) -> Result<Route, Problem> {
+    let path = request.uri().path();
+    let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
+    let (route, allowed): (Route, Method) = match (parts.as_slice(), request.method()) {
+        (["api", "v1", "in", "catalog"], _) => (Route::Catalog(IN_CATALOG), Method::GET),
+        (["api", "v1", "out", "catalog"], _) => (Route::Catalog(OUT_CATALOG), Method::GET),
+        (["api", "v1", "in", ispb, "msgs"], _) => (
+            Route::Post {
+                ispb: (*ispb).to_owned(),
+            },
+            Method::POST,
+        ),
+        (["api", "v1", "out", ispb, "stream", "start"], _) => (
+            Route::Start {
+                ispb: (*ispb).to_owned(),
+            },
+            Method::GET,
+        ),
+        (["api", "v1", "out", ispb, "stream", token], method) => {
+            let (ispb, token) = ((*ispb).to_owned(), (*token).to_owned());
+            match *method {
+                Method::DELETE => (Route::Close { ispb, token }, Method::DELETE),
+                _ => (Route::Next { ispb, token }, Method::GET),
+            }
+        }
+        _ => {
+            let detail = "there is nothing at this path";
+            return Err(Problem::icom(
+                StatusCode::NOT_FOUND,
+                "notFound",
+                "Not found",
+                detail,
+            ));
+        }
+    };
+    if *request.method() != allowed {
+        let detail = format!("this path takes {allowed}");
+        let status = StatusCode::METHOD_NOT_ALLOWED;
+        return Err(Problem::icom(
+            status,
+            "methodNotAllowed",
+            "Method not allowed",
+            detail,
+        ));
+    }
+    Ok(route)
+}
+
+/// The participant of the certificate, when the path is its own. Nothing of the body is read before.
+fn authenticate(app: &App, route: &Route, peer: &Peer) -> Result<Ispb, Problem> {
+    let refuse = |why: &'static str| {
+        tracing::warn!(peer.address = %peer.address, path.ispb = route.ispb(), why, "a request was refused");
+        metrics::counter!("spi_identity_refused_total", "why" => why).increment(1);
+        Err(Problem::icom(
+            StatusCode::FORBIDDEN,
+            "forbidden",
+            "Forbidden",
+            why,
+        ))
+    };
+    if peer.certificate.not_after < app.clock.now() {
+        return refuse("the channel certificate has expired since the connection was made");
+    }
+    let registry = app.registry.load();
+    let Some(participant) = registry.directory.by_channel(&peer.certificate.issuer_serial) else {
+        return refuse("the channel certificate is not registered for any participant");
+    };
+    if participant.ispb.as_str() != route.ispb() {
+        return refuse("the ISPB of the path is not that of the channel certificate");
+    }
+    if !participant.is_direct() {
+        return refuse("only direct participants connect; an indirect one speaks through its settler");
+    }
+    if !participant.active {
+        return refuse("the participant is not active");
+    }
+    Ok(participant.ispb)
+}
+
+async fn dispatch(
+    app: &Arc<App>,
+    route: Route,
+    mailbox: Mailbox,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Problem> {
+    match route {
+        Route::Post { .. } => messages::post(app, mailbox, request).await,
+        Route::Start { .. } => streams::start(app, mailbox, request.headers()).await,
+        Route::Next { token, .. } => streams::next(app, mailbox, &token, request.headers()).await,
+        Route::Close { token, .. } => streams::close(app, mailbox, &token).await,
+        Route::Catalog(messages) => Ok(respond::catalog(messages)),
+    }
+}
+
+/// A header as text, when it is there and is text.
+fn header<'a>(headers: &'a HeaderMap, name: &http::HeaderName) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}

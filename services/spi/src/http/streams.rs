@@ -1,0 +1,198 @@
+//! `GET .../stream/start`, `GET {PI-Pull-Next}`, `DELETE {PI-Pull-Next}`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use http::header::ACCEPT;
+use http::{HeaderMap, Response, StatusCode};
+use http_body_util::Full;
+use pix_runtime::problem::Problem;
+use spi_core::outgoing::Mailbox;
+use spi_core::streams::{BATCH_MAX, Reply, Token, Waiter};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{header, respond};
+use crate::app::App;
+use crate::desk::Request;
+
+/// Seconds after which a seventh stream may try again.
+const RETRY_AFTER_SECONDS: u32 = 1;
+
+/// Opens a stream.
+pub(super) async fn start(
+    app: &Arc<App>,
+    mailbox: Mailbox,
+    headers: &HeaderMap,
+) -> Result<Response<Full<Bytes>>, Problem> {
+    let multipart = wants_multipart(headers)?;
+    let batch_max = if multipart { BATCH_MAX } else { 1 };
+    let reply = ask(app, |waiter, reply| Request::Start {
+        mailbox,
+        batch_max,
+        waiter,
+        reply,
+    })
+    .await?;
+    render(app, mailbox, multipart, reply).await
+}
+
+/// Confirms the batch before and reads the next.
+pub(super) async fn next(
+    app: &Arc<App>,
+    mailbox: Mailbox,
+    token: &str,
+    headers: &HeaderMap,
+) -> Result<Response<Full<Bytes>>, Problem> {
+    let multipart = wants_multipart(headers)?;
+    let batch_max = if multipart { BATCH_MAX } else { 1 };
+    let token = respond::parse_token(token).ok_or_else(gone)?;
+    let reply = ask(app, |waiter, reply| Request::Next {
+        mailbox,
+        token,
+        batch_max,
+        waiter,
+        reply,
+    })
+    .await?;
+    render(app, mailbox, multipart, reply).await
+}
+
+/// Confirms the last batch and closes.
+pub(super) async fn close(
+    app: &Arc<App>,
+    mailbox: Mailbox,
+    token: &str,
+) -> Result<Response<Full<Bytes>>, Problem> {
+    let token: Token = respond::parse_token(token).ok_or_else(gone)?;
+    let reply = ask(app, |waiter, reply| Request::Close {
+        mailbox,
+        token,
+        waiter,
+        reply,
+    })
+    .await?;
+    render(app, mailbox, false, reply).await
+}
+
+async fn render(
+    app: &Arc<App>,
+    mailbox: Mailbox,
+    multipart: bool,
+    reply: Reply,
+) -> Result<Response<Full<Bytes>>, Problem> {
+    match reply {
+        Reply::Batch { deliveries, next } => {
+            let bodies = app.bodies.of(&deliveries).await.map_err(|error| {
+                tracing::error!(%error, participant.ispb = %mailbox.destination, "messages cannot be read");
+                unavailable("the messages cannot be read at present; ask again")
+            })?;
+            if bodies.len() > 1 && !multipart {
+                let detail = "this batch was first asked for as multipart/mixed and has several messages";
+                return Err(Problem::icom(
+                    StatusCode::NOT_ACCEPTABLE,
+                    "notAcceptable",
+                    "Not acceptable",
+                    detail,
+                ));
+            }
+            let messages: Vec<_> = deliveries.iter().map(|d| d.resource_id).zip(bodies).collect();
+            metrics::counter!("spi_messages_read_total").increment(messages.len() as u64);
+            Ok(respond::batch(
+                mailbox.destination,
+                next,
+                messages,
+                multipart,
+                &app.ids,
+            ))
+        }
+        Reply::Gone => Err(gone()),
+        Reply::TooMany => {
+            let detail = "six streams are open on this channel, which is all a participant may have";
+            Err(Problem::icom(
+                StatusCode::TOO_MANY_REQUESTS,
+                "tooManyStreams",
+                "Too many streams",
+                detail,
+            )
+            .retry_after(RETRY_AFTER_SECONDS))
+        }
+        Reply::Closed => Ok(respond::closed()),
+    }
+}
+
+/// Asks the desk; a caller that goes away while it waits is forgotten there too.
+async fn ask(
+    app: &Arc<App>,
+    request: impl FnOnce(Waiter, oneshot::Sender<Reply>) -> Request,
+) -> Result<Reply, Problem> {
+    static WAITERS: AtomicU64 = AtomicU64::new(1);
+    let waiter = Waiter(WAITERS.fetch_add(1, Ordering::Relaxed));
+    let (reply, answered) = oneshot::channel();
+    let stopping = || unavailable("the SPI is stopping; ask again");
+    app.desk
+        .send(request(waiter, reply))
+        .await
+        .map_err(|_| stopping())?;
+    let mut watch = Watch {
+        waiter,
+        desk: Some(app.desk.clone()),
+    };
+    let reply = answered.await.map_err(|_| stopping());
+    watch.desk = None;
+    reply
+}
+
+/// Tells the desk when a request is dropped before its reply.
+struct Watch {
+    waiter: Waiter,
+    desk: Option<mpsc::Sender<Request>>,
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let Some(desk) = self.desk.take() else { return };
+        let request = Request::Abandon { waiter: self.waiter };
+        if let Err(mpsc::error::TrySendError::Full(request)) = desk.try_send(request) {
+            tokio::spawn(async move { drop(desk.send(request).await) });
+        }
+    }
+}
+
+fn wants_multipart(headers: &HeaderMap) -> Result<bool, Problem> {
+    let Some(accept) = header(headers, &ACCEPT) else {
+        return Ok(false);
+    };
+    let accept = accept.to_ascii_lowercase();
+    let mut types = accept
+        .split(',')
+        .map(|part| part.split(';').next().unwrap_or_default().trim());
+    if types.clone().any(|wanted| wanted == "multipart/mixed") {
+        return Ok(true);
+    }
+    if types.any(|wanted| matches!(wanted, "application/xml" | "application/*" | "*/*")) {
+        return Ok(false);
+    }
+    let detail = "messages are given as application/xml or multipart/mixed";
+    Err(Problem::icom(
+        StatusCode::NOT_ACCEPTABLE,
+        "notAcceptable",
+        "Not acceptable",
+        detail,
+    ))
+}
+
+fn gone() -> Problem {
+    let detail = "the stream is closed, expired or not yours, or the token is an old one; start another";
+    Problem::icom(StatusCode::GONE, "gone", "Gone", detail)
+}
+
+fn unavailable(detail: &'static str) -> Problem {
+    Problem::icom(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "serviceUnavailable",
+        "Service unavailable",
+        detail,
+    )
+    .retry_after(RETRY_AFTER_SECONDS)
+}
