@@ -1,0 +1,8 @@
+//! The kit itself: what every other test builds on.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod databases;
+mod keeper;
+mod own;
+mod proxy;
