@@ -35,7 +35,7 @@ CREATE TABLE confirmation (
 
 -- Where recovery starts reading: nothing below is unformed or unconfirmed.
 CREATE TABLE delivery_checkpoint (
-    only             boolean PRIMARY KEY DEFAULT true CHECK (only),
+    single           boolean PRIMARY KEY DEFAULT true CHECK (single),
     outbox_from      bigint NOT NULL DEFAULT 1,
     delivery_from    bigint NOT NULL DEFAULT 1,
     last_delivery_id bigint NOT NULL DEFAULT 0
