@@ -1,0 +1,14 @@
+//! What every service relies on: real sockets, real TLS, real signals.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test fails by panicking"
+)]
+
+mod config;
+mod http;
+mod lifecycle;
+mod mtls;
+mod ops;
+mod server;
