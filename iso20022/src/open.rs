@@ -255,7 +255,7 @@ impl<'a> Emitter<'a> {
 fn fault(path: &[&str], why: &str) -> Fault {
     let known =
         |name: &&str| name.len() <= 20 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.');
-    let location: Vec<&str> = path.iter().copied().take_while(known).collect();
+    let location: Vec<&str> = path.iter().copied().skip(1).take_while(known).collect();
     let name = location.last().copied().unwrap_or("message");
     Fault {
         why: format!("{name}: {why}"),

@@ -34,7 +34,7 @@ pub struct Unreadable {
     pub message_id: Option<MsgId>,
     /// For `RjctgPtyRsn`.
     pub reason: Text<35>,
-    /// For `ErrLctn`: the path of the element.
+    /// For `ErrLctn`: the path of the element below Envelope, transactions counted from 1.
     pub location: Option<Text<350>>,
     /// For `RsnDesc`.
     pub description: Option<Text<350>>,
@@ -121,7 +121,7 @@ impl From<SignatureError> for Unreadable {
             | SignatureError::Value => UnreadableKind::Signature,
         };
         let mut refusal = Self::new(kind, &error.to_string());
-        refusal.location = Some(Text::truncated("Envelope/AppHdr/Sgntr"));
+        refusal.location = Some(Text::truncated("AppHdr/Sgntr"));
         refusal
     }
 }

@@ -151,8 +151,15 @@ pub fn seal(header: &AppHdr, document: &[u8], signer: &Signer, key_info_id: &str
 }
 
 /// [`seal`] of a typed message.
+///
+/// # Panics
+/// As [`seal`], and when the header defines another message than the document is.
 #[must_use]
 pub fn seal_envelope(envelope: &Envelope, signer: &Signer, key_info_id: &str) -> Vec<u8> {
+    assert_eq!(
+        envelope.header.definition,
+        MessageDefinition::of(&envelope.document)
+    );
     seal(
         &envelope.header,
         &document(&envelope.document),

@@ -263,16 +263,17 @@ pub(crate) fn is_space(b: u8) -> bool {
 /// the only references, `>` and CR do not stand for themselves, and what XML 1.0 cannot carry is not there.
 #[must_use]
 pub fn unescape(raw: &str) -> Option<Cow<'_, str>> {
-    let mut plain = true;
+    let (mut plain, mut ascii) = (true, true);
     for b in raw.bytes() {
         match b {
             b'>' | b'<' => return None,
             b'&' => plain = false,
+            0x80.. => ascii = false,
             b'\t' | b'\n' | b' '.. => {}
             _ => return None,
         }
     }
-    if raw.contains(['\u{FFFE}', '\u{FFFF}']) {
+    if !ascii && raw.contains(['\u{FFFE}', '\u{FFFF}']) {
         return None;
     }
     if plain {

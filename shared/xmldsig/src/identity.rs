@@ -331,7 +331,7 @@ fn decode_hex_value(written: &str, value: String) -> Option<String> {
         return Some(value);
     }
     let digits = &value[1..];
-    if digits.len() % 2 != 0 || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+    if !digits.len().is_multiple_of(2) || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
         return None;
     }
     let der: Vec<u8> = (0..digits.len())

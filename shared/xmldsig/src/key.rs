@@ -76,7 +76,7 @@ impl Signer {
     }
 
     /// RSASSA-PKCS1-v1_5 with SHA-256 over `message`.
-    pub(crate) fn sign(&self, message: &[u8]) -> Vec<u8> {
+    pub fn sign(&self, message: &[u8]) -> Vec<u8> {
         let mut signature = vec![0; self.0.key.public_modulus_len()];
         self.0
             .key

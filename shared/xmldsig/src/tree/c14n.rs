@@ -12,15 +12,20 @@ use crate::escape;
 #[must_use]
 pub fn canonicalize(apex: &Element, except: Option<&Element>) -> Vec<u8> {
     let mut out = String::new();
-    write(apex, except, &[], &mut out);
+    write(apex, except, &mut Vec::new(), &mut out);
     out.into_bytes()
 }
 
-fn write(element: &Element, except: Option<&Element>, rendered: &[(String, String)], out: &mut String) {
+fn write(
+    element: &Element,
+    except: Option<&Element>,
+    rendered: &mut Vec<(String, String)>,
+    out: &mut String,
+) {
     if except.is_some_and(|except| std::ptr::eq(except, element)) {
         return;
     }
-    let mut rendered = rendered.to_vec();
+    let outside = rendered.len();
     let name = qualified(&element.prefix, &element.local);
     out.push('<');
     out.push_str(&name);
@@ -55,13 +60,14 @@ fn write(element: &Element, except: Option<&Element>, rendered: &[(String, Strin
     out.push('>');
     for child in &element.children {
         match child {
-            Node::Element(child) => write(child, except, &rendered, out),
+            Node::Element(child) => write(child, except, rendered, out),
             Node::Text(text) => out.push_str(&escape::text(text)),
         }
     }
     out.push_str("</");
     out.push_str(&name);
     out.push('>');
+    rendered.truncate(outside);
 }
 
 /// Prefixes that the tag itself shows, sorted; the empty one is the default namespace. `xml` is never declared.

@@ -8,6 +8,8 @@ mod c14n;
 mod parse;
 mod verify;
 
+use std::rc::Rc;
+
 pub use c14n::canonicalize;
 pub use parse::parse;
 pub use verify::{Verified, verify};
@@ -88,8 +90,8 @@ impl Element {
     }
 }
 
-/// Prefixes and their namespaces, innermost last.
-pub(crate) type Scope = std::rc::Rc<Vec<(String, String)>>;
+/// Prefixes and their namespaces. Shared, because a hostile document may declare many at every level.
+pub(crate) type Scope = Rc<Vec<(Rc<str>, Rc<str>)>>;
 
 /// How much of a document is read.
 #[derive(Clone, Copy, Debug)]

@@ -284,14 +284,14 @@ fn declare(outer: Scope, declarations: Vec<(&str, String)>) -> Option<Scope> {
         if !allowed {
             return None;
         }
-        scope.retain(|(known, _)| known != prefix);
-        scope.push((prefix.to_owned(), uri));
+        scope.retain(|(known, _)| **known != *prefix);
+        scope.push((prefix.into(), uri.into()));
     }
     Some(Rc::new(scope))
 }
 
 pub(super) fn lookup<'a>(scope: &'a Scope, prefix: &str) -> Option<&'a str> {
-    match scope.iter().find(|(known, _)| known == prefix) {
+    match scope.iter().find(|(known, _)| **known == *prefix) {
         Some((_, uri)) => Some(uri),
         None if prefix.is_empty() => Some(""),
         None if prefix == "xml" => Some(XML_NAMESPACE),
