@@ -24,7 +24,10 @@ mod process;
 mod redis;
 mod user;
 
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::io;
 use std::net::{Ipv4Addr, TcpListener};
+use std::ops::Range;
 use std::time::Duration;
 
 pub use error::PartError;
@@ -42,10 +45,25 @@ pub const READY_WITHIN: Duration = Duration::from_secs(60);
 /// How long a part may take to end by itself before it is killed.
 pub const STOP_GRACE: Duration = Duration::from_secs(15);
 
-/// A TCP port of 127.0.0.1 that nobody listens on just now.
+/// Ports below Linux's range for outgoing connections (32768 and up): one of those could take the port
+/// between our look and the server's start.
+const PORTS: Range<u16> = 20_000..32_000;
+
+/// A TCP port of 127.0.0.1 that nobody listens on just now, by chance, so that those who ask at the same
+/// time get different ones.
 ///
 /// # Errors
-/// When the system has none left.
-pub fn free_port() -> std::io::Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+/// When none is found.
+pub fn free_port() -> io::Result<u16> {
+    const ATTEMPTS_MAX: u32 = 1000;
+    let mut last = io::Error::other("no port was tried");
+    for _ in 0..ATTEMPTS_MAX {
+        let chance = RandomState::new().build_hasher().finish() % u64::from(PORTS.end - PORTS.start);
+        let port = PORTS.start + u16::try_from(chance).expect("below the length of the range");
+        match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+            Ok(_) => return Ok(port),
+            Err(e) => last = e,
+        }
+    }
+    Err(last)
 }

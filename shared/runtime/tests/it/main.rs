@@ -12,3 +12,4 @@ mod lifecycle;
 mod mtls;
 mod ops;
 mod server;
+mod traces;

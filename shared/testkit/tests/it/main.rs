@@ -5,4 +5,5 @@
 mod databases;
 mod keeper;
 mod own;
+mod pki;
 mod proxy;
