@@ -1,0 +1,9 @@
+//! The SPI as participants and operators meet it: a real process, real parts, real TLS.
+
+mod audit;
+mod identity;
+mod nothing_lost;
+mod payments;
+mod reading;
+mod storm;
+mod support;

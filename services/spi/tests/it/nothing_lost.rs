@@ -1,0 +1,92 @@
+//! Parts die in mid-flight; nothing is lost and nothing happens twice.
+//!
+//! These tests kill what they use, so each has parts of its own; nextest runs them one at a time (group
+//! `kill`).
+
+use pix_testkit::OwnParts;
+use sqlx::{Connection as _, PgConnection};
+
+use crate::storm::ride_out;
+use crate::support::TestSpi;
+
+/// Payments under way when the fault comes.
+const PAYMENTS: usize = 200;
+
+#[tokio::test]
+async fn kill_spi_with_200_payments_in_flight() {
+    let mut spi = TestSpi::start().await;
+    ride_out(&mut spi, PAYMENTS, false, async |spi| {
+        for _ in 0..3 {
+            spi.kill().await;
+            spi.run().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn kill_postgres_in_mid_flight() {
+    let mut parts = OwnParts::start().await;
+    let mut spi = TestSpi::start_on_own(&parts).await;
+    ride_out(&mut spi, PAYMENTS, false, async |_| {
+        parts.postgres_process.kill().await;
+        parts.postgres_process.start().await;
+    })
+    .await;
+    assert!(spi.log().contains("Postgres is away"), "it was noticed");
+    assert!(spi.stop().await.success(), "the same process lived through it");
+    parts.stop().await;
+}
+
+#[tokio::test]
+async fn kill_connections_again_and_again_so_that_commits_lose_their_answers() {
+    let mut spi = TestSpi::start().await;
+    let owner_url = spi.urls.owner.clone();
+    ride_out(&mut spi, PAYMENTS, false, async |_| {
+        let mut owner = PgConnection::connect(&owner_url).await.expect("connects");
+        let mut ended = 0_i64;
+        while ended < 40 {
+            let kill = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+                        WHERE usename = 'spi_app' AND datname = current_database() AND state = 'active'";
+            let row = sqlx::query(kill).fetch_one(&mut owner).await.expect("allowed");
+            ended += sqlx::Row::try_get::<i64, _>(&row, 0).expect("a count").max(1);
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert!(
+        spi.stop().await.success(),
+        "the same process lived through it: {}",
+        spi.log()
+    );
+}
+
+#[tokio::test]
+async fn kill_nats_and_redis_and_erase_what_they_keep() {
+    let mut parts = OwnParts::start().await;
+    let mut spi = TestSpi::start_on_own(&parts).await;
+    ride_out(&mut spi, PAYMENTS, true, async |_| {
+        parts.nats_process.kill().await;
+        std::fs::remove_dir_all(parts.nats.store()).expect("erased");
+        parts.redis_process.kill().await;
+        parts.nats_process.start().await;
+        parts.redis_process.start().await;
+        let mut redis = pix_runtime::redis::connect(&parts.redis.url()).expect("a URL");
+        let _: Result<(), _> = redis::cmd("FLUSHALL").query_async(&mut redis).await;
+    })
+    .await;
+    // Whatever JetStream forgot was not ours to lose: what comes after is published on a stream made anew.
+    pix_testkit::eventually("the last event is published", crate::support::SOON, || async {
+        let behind = "SELECT (SELECT max(id) FROM event) - (SELECT max(published_id) FROM event_cursor)";
+        (spi.count(behind).await == 0).then_some(())
+    })
+    .await;
+    assert!(spi.stop().await.success());
+    parts.stop().await;
+}
+
+#[tokio::test]
+async fn kill_nothing_but_send_every_message_twice() {
+    let mut spi = TestSpi::start().await;
+    ride_out(&mut spi, PAYMENTS, true, async |_| {}).await;
+}
