@@ -58,7 +58,7 @@ pub struct ServerLimits {
     /// From the end of an answer, or of the handshake, to the end of the next request's headers. So it bounds
     /// both idle connections and headers that trickle.
     pub next_request_within: Duration,
-    /// Request line and headers together, in octets.
+    /// Request line and headers together, in octets; hyper may let up to twice as many through.
     pub head_bytes_max: usize,
     /// Header lines.
     pub headers_max: usize,
