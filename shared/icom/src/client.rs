@@ -95,14 +95,17 @@ impl Icom {
     /// When `base` is no URI.
     pub async fn post(&self, message: Bytes) -> Said {
         let uri = format!("{}/api/v1/in/{}/msgs", self.base, self.ispb);
-        let mut request =
-            self.request(Method::POST, &uri).header(CONTENT_TYPE, "application/xml; charset=utf-8");
+        let mut request = self
+            .request(Method::POST, &uri)
+            .header(CONTENT_TYPE, "application/xml; charset=utf-8");
         let mut body = message;
         if self.compresses() {
             request = request.header(CONTENT_ENCODING, "gzip");
             body = gzip(&body);
         }
-        let request = request.body(Full::new(body)).expect("method, URI and headers are valid");
+        let request = request
+            .body(Full::new(body))
+            .expect("method, URI and headers are valid");
         match self.client.send(request).await {
             Ok((head, _)) => said(&head),
             Err(ClientError::Connect(why)) => Said::Away(why),
@@ -131,7 +134,10 @@ impl Icom {
 
     /// `DELETE` of the token: confirms its batch and ends the stream. An answer of 410 says as much.
     pub async fn close(&self, token: &str) {
-        let Ok(request) = self.request(Method::DELETE, &self.absolute(token)).body(Full::default()) else {
+        let Ok(request) = self
+            .request(Method::DELETE, &self.absolute(token))
+            .body(Full::default())
+        else {
             return;
         };
         if let Err(e) = self.client.send(request).await {
@@ -152,7 +158,11 @@ impl Icom {
     /// A token is a whole URI, or the path of one.
     fn absolute(&self, token: &str) -> String {
         let whole = token.parse::<Uri>().is_ok_and(|uri| uri.scheme().is_some());
-        if whole { token.to_owned() } else { format!("{}{token}", self.base) }
+        if whole {
+            token.to_owned()
+        } else {
+            format!("{}{token}", self.base)
+        }
     }
 }
 
@@ -181,7 +191,9 @@ fn pulled(head: &response::Parts, body: Bytes) -> Pulled {
 /// The messages of an answer. One that cannot be taken apart is asked for again: its token still answers
 /// the same batch.
 fn messages(head: &response::Parts, body: Bytes) -> Result<(String, Vec<(ResourceId, Bytes)>), String> {
-    let next = header(&head.headers, &PI_PULL_NEXT).ok_or("the answer has no PI-Pull-Next")?.to_owned();
+    let next = header(&head.headers, &PI_PULL_NEXT)
+        .ok_or("the answer has no PI-Pull-Next")?
+        .to_owned();
     if head.status == StatusCode::NO_CONTENT {
         return Ok((next, Vec::new()));
     }
@@ -200,7 +212,9 @@ fn messages(head: &response::Parts, body: Bytes) -> Result<(String, Vec<(Resourc
     }
     let parts = multipart::boundary(content_type).and_then(|boundary| multipart::parse(&body, boundary));
     let parts = parts.map_err(|e| e.to_string())?;
-    let messages = parts.into_iter().map(|part| Ok((id(part.resource_id.as_deref())?, part.body)));
+    let messages = parts
+        .into_iter()
+        .map(|part| Ok((id(part.resource_id.as_deref())?, part.body)));
     Ok((next, messages.collect::<Result<_, String>>()?))
 }
 
@@ -209,7 +223,11 @@ fn header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
 }
 
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    header(headers, &RETRY_AFTER)?.trim().parse().ok().map(Duration::from_secs)
+    header(headers, &RETRY_AFTER)?
+        .trim()
+        .parse()
+        .ok()
+        .map(Duration::from_secs)
 }
 
 /// Compresses; for the wire and for the archive.
@@ -230,7 +248,9 @@ fn gunzip(bytes: &[u8]) -> Result<Bytes, String> {
     if u64::try_from(plain.len()).is_ok_and(|length| length <= ANSWER_MAX) {
         Ok(plain.into())
     } else {
-        Err(format!("the answer has more than {ANSWER_MAX} octets after gunzip"))
+        Err(format!(
+            "the answer has more than {ANSWER_MAX} octets after gunzip"
+        ))
     }
 }
 
@@ -252,29 +272,47 @@ mod tests {
 
     #[test]
     fn only_a_lasting_4xx_says_that_nothing_was_stored() {
-        assert!(matches!(said(&head(201, &[("PI-ResourceId", ID)])), Said::Taken(_)));
-        assert!(matches!(said(&head(403, &[])), Said::Refused(StatusCode::FORBIDDEN)));
+        assert!(matches!(
+            said(&head(201, &[("PI-ResourceId", ID)])),
+            Said::Taken(_)
+        ));
+        assert!(matches!(
+            said(&head(403, &[])),
+            Said::Refused(StatusCode::FORBIDDEN)
+        ));
         let wait = Some(Duration::from_secs(3));
         assert!(matches!(said(&head(429, &[("Retry-After", "3")])), Said::NotNow(_, w) if w == wait));
         assert!(matches!(said(&head(503, &[("Retry-After", "3")])), Said::Unknown(_, w) if w == wait));
-        assert!(matches!(said(&head(201, &[])), Said::Unknown(..)), "a 201 without its id says too little");
+        assert!(
+            matches!(said(&head(201, &[])), Said::Unknown(..)),
+            "a 201 without its id says too little"
+        );
         assert!(matches!(said(&head(200, &[])), Said::Unknown(..)));
     }
 
     #[test]
     fn streams_answer_with_one_message_several_or_none() {
-        let one = pulled(&head(200, &[("PI-Pull-Next", "/n"), ("PI-ResourceId", ID)]), Bytes::from("<a/>"));
+        let one = pulled(
+            &head(200, &[("PI-Pull-Next", "/n"), ("PI-ResourceId", ID)]),
+            Bytes::from("<a/>"),
+        );
         assert!(matches!(one, Pulled::Messages { next, messages } if next == "/n" && messages.len() == 1));
         let none = pulled(&head(204, &[("PI-Pull-Next", "/n")]), Bytes::new());
         assert!(matches!(none, Pulled::Messages { messages, .. } if messages.is_empty()));
         let body = format!("--b\r\nPI-ResourceId: {ID}\r\n\r\n<a/>\r\n--b--");
-        let headers = [("PI-Pull-Next", "/n"), ("Content-Type", "multipart/mixed; boundary=b")];
+        let headers = [
+            ("PI-Pull-Next", "/n"),
+            ("Content-Type", "multipart/mixed; boundary=b"),
+        ];
         let several = pulled(&head(200, &headers), Bytes::from(body.clone()));
         assert!(matches!(several, Pulled::Messages { messages, .. } if messages[0].1 == "<a/>"));
         let zipped = [headers[0], headers[1], ("Content-Encoding", "gzip")];
         let several = pulled(&head(200, &zipped), gzip(body.as_bytes()));
         assert!(matches!(several, Pulled::Messages { messages, .. } if messages[0].1 == "<a/>"));
         assert!(matches!(pulled(&head(410, &[]), Bytes::new()), Pulled::Gone(_)));
-        assert!(matches!(pulled(&head(200, &headers), Bytes::from("--b\r\n")), Pulled::Later(..)));
+        assert!(matches!(
+            pulled(&head(200, &headers), Bytes::from("--b\r\n")),
+            Pulled::Later(..)
+        ));
     }
 }

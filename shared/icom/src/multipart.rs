@@ -36,7 +36,9 @@ pub(crate) fn boundary(content_type: &str) -> Result<&str, InvalidMultipart> {
         .filter_map(|parameter| parameter.split_once('='))
         .find(|(name, _)| name.trim().eq_ignore_ascii_case("boundary"))
         .map(|(_, value)| value.trim().trim_matches('"'));
-    value.filter(|value| !value.is_empty()).ok_or(InvalidMultipart::NoBoundary)
+    value
+        .filter(|value| !value.is_empty())
+        .ok_or(InvalidMultipart::NoBoundary)
 }
 
 /// Takes the body apart. The parts share its memory.
@@ -63,7 +65,10 @@ pub(crate) fn parse(body: &Bytes, boundary: &str) -> Result<Vec<Part>, InvalidMu
             }
         };
         let length = find(&body[start..], delimiter.as_bytes()).ok_or(InvalidMultipart::Cut)?;
-        parts.push(Part { resource_id: resource_id(headers), body: body.slice(start..start + length) });
+        parts.push(Part {
+            resource_id: resource_id(headers),
+            body: body.slice(start..start + length),
+        });
         at = start + length + delimiter.len();
     }
     Ok(parts)
@@ -85,12 +90,18 @@ mod tests {
     use super::*;
 
     fn part(id: Option<&str>, body: &str) -> Part {
-        Part { resource_id: id.map(str::to_owned), body: Bytes::copy_from_slice(body.as_bytes()) }
+        Part {
+            resource_id: id.map(str::to_owned),
+            body: Bytes::copy_from_slice(body.as_bytes()),
+        }
     }
 
     #[test]
     fn boundaries_are_read_quoted_or_not() {
-        assert_eq!(boundary("multipart/mixed; boundary=\"simple boundary\""), Ok("simple boundary"));
+        assert_eq!(
+            boundary("multipart/mixed; boundary=\"simple boundary\""),
+            Ok("simple boundary")
+        );
         assert_eq!(boundary("multipart/mixed;charset=utf-8; Boundary=abc"), Ok("abc"));
         assert_eq!(boundary("multipart/mixed"), Err(InvalidMultipart::NoBoundary));
     }
@@ -109,7 +120,10 @@ mod tests {
         let body = "--b\r\nPI-ResourceId: one\r\n\r\n<a/>\r\n--b\r\nPI-ResourceId: two\r\n\r\n<b/>\r\n--b--";
         assert_eq!(parse(&Bytes::from(body), "b").unwrap().len(), 2);
         for end in 0..body.len() {
-            assert!(parse(&Bytes::copy_from_slice(&body.as_bytes()[..end]), "b").is_err(), "{end}");
+            assert!(
+                parse(&Bytes::copy_from_slice(&body.as_bytes()[..end]), "b").is_err(),
+                "{end}"
+            );
         }
     }
 
