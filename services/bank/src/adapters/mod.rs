@@ -1,0 +1,3 @@
+//! The only place where SQL is spelled.
+
+pub(crate) mod pg;

@@ -1,0 +1,61 @@
+//! Accounts of the customers file.
+
+use bank_core::AccountState;
+use pix_domain::{AccountNumber, AccountType, Branch, Money, TaxId, Text, Timestamp};
+use sqlx::types::time::OffsetDateTime;
+use sqlx::{Postgres, Transaction};
+
+use super::StoreError;
+
+/// An account to open, from the customers file.
+#[derive(Clone, Debug)]
+pub(crate) struct Customer {
+    pub(crate) branch: Branch,
+    pub(crate) number: AccountNumber,
+    pub(crate) kind: AccountType,
+    pub(crate) name: Text<140>,
+    pub(crate) tax_id: TaxId,
+    pub(crate) balance: Money,
+    pub(crate) state: AccountState,
+}
+
+/// Opens the accounts that are not there; what is there stays as it is. Gives how many were opened.
+pub(super) async fn open_accounts(
+    tx: &mut Transaction<'_, Postgres>,
+    customers: &[Customer],
+    now: Timestamp,
+) -> Result<usize, StoreError> {
+    let at: OffsetDateTime = now.into();
+    let opened: Vec<(i64, i64)> = sqlx::query_as(
+        "INSERT INTO account (branch, number, kind, holder, tax_id, state, available, opened_at)
+         SELECT *, $8 FROM UNNEST($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[])
+             ON CONFLICT DO NOTHING
+         RETURNING id, available",
+    )
+    .bind(customers.iter().map(|c| c.branch.to_string()).collect::<Vec<_>>())
+    .bind(customers.iter().map(|c| c.number.to_string()).collect::<Vec<_>>())
+    .bind(customers.iter().map(|c| c.kind.as_str()).collect::<Vec<_>>())
+    .bind(customers.iter().map(|c| c.name.as_str()).collect::<Vec<_>>())
+    .bind(customers.iter().map(|c| c.tax_id.as_str()).collect::<Vec<_>>())
+    .bind(customers.iter().map(|c| c.state.as_str()).collect::<Vec<_>>())
+    .bind(customers.iter().map(|c| c.balance.to_i64()).collect::<Vec<_>>())
+    .bind(at)
+    .fetch_all(&mut **tx)
+    .await?;
+    let (ids, balances): (Vec<i64>, Vec<i64>) = opened.iter().copied().unzip();
+    sqlx::query(
+        "INSERT INTO posting (source, target, target_account, amount, at)
+         SELECT 'opening', 'available', n.id, n.amount, $3 FROM UNNEST($1::bigint[], $2::bigint[]) AS n (id, amount)",
+    )
+    .bind(ids)
+    .bind(&balances)
+    .bind(at)
+    .execute(&mut **tx)
+    .await?;
+    let total = balances.iter().try_fold(0_i64, |sum, n| sum.checked_add(*n)).ok_or(StoreError::Overflow)?;
+    sqlx::query("UPDATE own_account SET balance = balance - $1 WHERE name = 'opening'")
+        .bind(total)
+        .execute(&mut **tx)
+        .await?;
+    Ok(opened.len())
+}

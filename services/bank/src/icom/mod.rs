@@ -1,0 +1,8 @@
+//! The bank at ICOM: stored messages go out, streams come in.
+
+mod backoff;
+mod poster;
+mod reader;
+
+pub(crate) use poster::Poster;
+pub(crate) use reader::{Reader, SpiKey};

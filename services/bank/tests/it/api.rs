@@ -1,0 +1,78 @@
+//! The bank's own JSON and page.
+
+use http::{Method, StatusCode};
+use http_body_util::{BodyExt as _, Empty};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use serde_json::json;
+
+use crate::bank::{ANA, OURS, order, world};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_bank_tells_who_it_is_and_what_it_holds() {
+    let (_switch, _setup, bank) = world().await;
+    let about = bank.get("/api/bank").await;
+    assert_eq!((&about["ispb"], &about["color"]), (&json!(OURS), &json!("#0b6e4f")));
+    let accounts = bank.get("/api/accounts").await;
+    assert_eq!(accounts.as_array().unwrap().len(), 5);
+    assert_eq!(accounts[0]["tax_id"], "***.982.247-**", "never the whole CPF");
+    assert_eq!(accounts[0]["balance"], "5000.00");
+    let page = bank.text("/").await;
+    assert!(page.contains("Pagar com Pix") && !page.contains("https://"), "one page, no other host");
+    assert_eq!(bank.text("/healthz").await, "ok\n");
+    bank.pay(&order("1.00")).await;
+    let metrics = bank.text("/metrics").await;
+    assert!(metrics.contains("bank_payments_moved_total{state=\"pending\"}"), "{metrics}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_order_is_refused_in_one_sentence_that_says_what_to_write() {
+    let (switch, _setup, bank) = world().await;
+    let mut wrong = order("10,50");
+    let sentence = "amount: an amount is digits with at most one dot, like 10.50";
+    assert_eq!(bank.refused(&wrong).await, (400, sentence.to_owned()));
+    wrong["amount"] = json!("0.00");
+    assert_eq!(bank.refused(&wrong).await.0, 422);
+    wrong["amount"] = json!("5000.01");
+    let sentence = "the available balance is 5000.00; pay at most that";
+    assert_eq!(bank.refused(&wrong).await, (422, sentence.to_owned()));
+    wrong["from"]["number"] = json!("999");
+    assert_eq!(bank.refused(&wrong).await.0, 422);
+    wrong["to"]["tax_id"] = json!("529.982.247-25");
+    assert_eq!(bank.refused(&wrong).await.0, 400);
+    let (status, body) = bank.call(Method::POST, "/api/payments", Some(&json!({ "surprise": 1 }))).await;
+    assert_eq!((status, body["status"].as_u64()), (StatusCode::BAD_REQUEST, Some(400)));
+    let unknown = "E1111111120270115080000000000000";
+    let (status, _) = bank.call(Method::GET, &format!("/api/payments/{unknown}"), None).await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+    assert_eq!(bank.call(Method::GET, "/api/accounts/0001/999/entries", None).await.0, StatusCode::NOT_FOUND);
+    assert!(switch.posts().is_empty());
+    assert_eq!(bank.held(ANA).await[0], "5000.00");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idempotency_key_names_one_payment() {
+    let (_switch, _setup, bank) = world().await;
+    let five = order("5.00");
+    let (first, again) = tokio::join!(bank.pay_with_key(&five, "k1"), bank.pay_with_key(&five, "k1"));
+    assert_eq!((first.0, again.0), (StatusCode::ACCEPTED, StatusCode::ACCEPTED));
+    assert_eq!(first.1["end_to_end_id"], again.1["end_to_end_id"]);
+    let (status, other) = bank.pay_with_key(&order("6.00"), "k1").await;
+    assert_eq!(status, StatusCode::CONFLICT, "{other}");
+    assert_eq!(bank.held(ANA).await, ["4995.00", "5.00", "0.00"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_hears_of_a_payment_when_it_moves() {
+    let (_switch, _setup, bank) = world().await;
+    let client = Client::builder(TokioExecutor::new()).build_http::<Empty<bytes::Bytes>>();
+    let mut events = client.get(bank.uri("/api/events")).await.unwrap().into_body();
+    let id = bank.pay(&order("5.00")).await;
+    let mut heard = String::new();
+    while !heard.contains("\n\n") {
+        let frame = events.frame().await.unwrap().unwrap();
+        heard += std::str::from_utf8(frame.data_ref().unwrap()).unwrap();
+    }
+    assert!(heard.contains("event: payment") && heard.contains(&id.to_string()), "{heard}");
+    assert!(heard.contains("\"state\":\"pending\""), "{heard}");
+}

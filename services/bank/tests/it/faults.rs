@@ -1,0 +1,218 @@
+//! Nothing is lost and nothing happens twice when processes, connections and servers die.
+
+use std::time::Duration;
+
+use pix_domain::TransactionStatus;
+use pix_testkit::{Fault, FaultProxy, OwnParts, TestPki, eventually};
+use serde_json::json;
+
+use crate::bank::{ANA, BRUNO, OURS, PATIENCE, Setup, incoming, order, world};
+use crate::switch::{PRIMARY, SECONDARY, Switch};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_bytes_go_again_until_the_switch_takes_them() {
+    let (switch, _setup, bank) = world().await;
+    switch.plan(&[503, 429, 500, 403]);
+    let id = bank.pay(&order("3.00")).await;
+    let took = || async {
+        let posts = switch.posts();
+        (posts.len() == 5).then_some(posts)
+    };
+    let posts = eventually("the fifth attempt is taken", PATIENCE, took).await;
+    assert!(posts.iter().all(|post| post.bytes == posts[0].bytes));
+    // 403 after a 500 that may have been stored proves nothing: the block stays.
+    assert_eq!(bank.payment(id).await["state"], "pending");
+    assert_eq!(bank.held(ANA).await[1], "3.00");
+    switch.push_status(&[id], TransactionStatus::SettledDebtor, None);
+    bank.becomes(id, "settled").await;
+    bank.balanced().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_refused_at_the_door_is_released_when_it_cannot_have_been_stored() {
+    let (switch, _setup, bank) = world().await;
+    switch.plan(&[429, 403]);
+    let id = bank.pay(&order("3.00")).await;
+    let payment = bank.becomes(id, "refused").await;
+    assert_eq!(payment["reason"], "HTTP403");
+    assert_eq!(bank.held(ANA).await, ["5000.00", "0.00", "0.00"]);
+    bank.balanced().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_bank_sends_what_it_had_promised_and_nothing_twice() {
+    let pki = TestPki::shared().await;
+    let switch = Switch::start(&pki, OURS).await;
+    let setup = Setup::new(&pki, switch.addresses()).await;
+    let bank = setup.start().await;
+    switch.hold(true);
+    let orders = order("2.00");
+    let paid = futures::future::join_all((0..50).map(|_| bank.pay(&orders))).await;
+    let arrived = incoming(BRUNO, "9.00");
+    switch.push_orders(std::slice::from_ref(&arrived));
+    switch.answer(arrived.end_to_end_id).await.unwrap();
+    bank.kill();
+
+    switch.hold(false);
+    let before = switch.posts();
+    let bank = setup.start().await;
+    for id in &paid {
+        switch.order(*id).await;
+    }
+    switch.push_status(&[arrived.end_to_end_id], TransactionStatus::SettledCreditor, None);
+    for group in paid.chunks(10) {
+        switch.push_status(group, TransactionStatus::SettledDebtor, None);
+    }
+    for id in &paid {
+        bank.becomes(*id, "settled").await;
+    }
+    bank.becomes(arrived.end_to_end_id, "settled").await;
+    let none_waits = || async { (bank.get("/api/totals").await["messages_waiting"] == 0).then_some(()) };
+    eventually("every message is taken", PATIENCE, none_waits).await;
+    for first in &before {
+        let same = |again: &&crate::switch::Post| {
+            again.envelope.header.message_id == first.envelope.header.message_id
+        };
+        assert!(
+            switch.posts().iter().filter(same).all(|again| again.bytes == first.bytes),
+            "same MsgId, same bytes"
+        );
+    }
+    assert_eq!(bank.held(ANA).await, ["4900.00", "0.00", "0.00"]);
+    assert_eq!(bank.held(BRUNO).await, ["109.00", "0.00", "0.00"]);
+    let totals = bank.balanced().await;
+    assert_eq!((&totals["pending_payments"], &totals["anomalies"]), (&json!(0), &json!(0)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_is_gone_is_started_again_and_its_messages_are_known() {
+    let (switch, setup, bank) = world().await;
+    let mut ids = Vec::new();
+    for _ in 0..5 {
+        let order = incoming(BRUNO, "1.00");
+        ids.push(order.end_to_end_id);
+        switch.push_orders(std::slice::from_ref(&order));
+        switch.forget_streams();
+        switch.answer(order.end_to_end_id).await.unwrap();
+    }
+    let last = switch.push_status(&ids, TransactionStatus::SettledCreditor, None);
+    switch.confirmed(last).await;
+    for id in ids {
+        bank.becomes(id, "settled").await;
+        assert_eq!(switch.answers(id).len(), 1);
+    }
+    assert_eq!(bank.held(BRUNO).await, ["105.00", "0.00", "0.00"]);
+    assert_eq!(setup.count("SELECT COUNT(*) FROM inbound").await, 6);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_cut_at_any_point_lose_nothing() {
+    let pki = TestPki::shared().await;
+    let switch = Switch::start(&pki, OURS).await;
+    let proxy = FaultProxy::start(switch.addresses()[PRIMARY]).await;
+    let setup = Setup::new(&pki, [proxy.address(), switch.addresses()[SECONDARY]]).await;
+    let bank = setup.start().await;
+    let mut sent = Vec::new();
+    let mut received = Vec::new();
+    for octets in [0, 40, 200, 900, 2_000, 3_500, 5_000] {
+        for fault in [Fault::CutAnswerAfter(octets), Fault::CutRequestAfter(octets)] {
+            proxy.set(fault);
+            sent.push(bank.pay(&order("1.00")).await);
+            let order = incoming(BRUNO, "1.00");
+            received.push(order.end_to_end_id);
+            switch.push_orders(std::slice::from_ref(&order));
+            let reached = proxy.connections();
+            eventually("the bank connects anew", PATIENCE, async || {
+                (proxy.connections() > reached).then_some(())
+            })
+            .await;
+        }
+    }
+    proxy.set(Fault::None);
+    for id in &sent {
+        switch.order(*id).await;
+    }
+    for id in &received {
+        switch.answer(*id).await.unwrap();
+    }
+    for (sent, received) in sent.chunks(10).zip(received.chunks(10)) {
+        switch.push_status(sent, TransactionStatus::SettledDebtor, None);
+        switch.push_status(received, TransactionStatus::SettledCreditor, None);
+    }
+    for id in sent.iter().chain(&received) {
+        bank.becomes(*id, "settled").await;
+    }
+    assert_eq!(bank.held(ANA).await, ["4986.00", "0.00", "0.00"]);
+    assert_eq!(bank.held(BRUNO).await, ["114.00", "0.00", "0.00"]);
+    bank.balanced().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_postgres_that_dies_is_waited_for_and_no_commit_is_done_twice() {
+    let pki = TestPki::shared().await;
+    let switch = Switch::start(&pki, OURS).await;
+    let mut parts = OwnParts::start().await;
+    let setup = Setup::with_database(&pki, switch.addresses(), parts.postgres.url("postgres"));
+    let bank = setup.start().await;
+    let orders = order("1.00");
+    let mut received = Vec::new();
+    let mut paid = Vec::new();
+    for _ in 0..2 {
+        let waiting = futures::future::join_all((0..30).map(|_| bank.pay(&orders)));
+        let killing = async {
+            for _ in 0..10 {
+                let order = incoming(BRUNO, "1.00");
+                received.push(order.end_to_end_id);
+                switch.push_orders(&[order]);
+            }
+            parts.postgres_process.kill().await;
+            parts.postgres_process.start().await;
+        };
+        let (ids, ()) = tokio::join!(waiting, killing);
+        paid.extend(ids);
+    }
+    bank.ready().await;
+    for id in &paid {
+        switch.order(*id).await;
+    }
+    for id in &received {
+        switch.answer(*id).await.unwrap();
+    }
+    for group in paid.chunks(10) {
+        switch.push_status(group, TransactionStatus::SettledDebtor, None);
+    }
+    for group in received.chunks(10) {
+        switch.push_status(group, TransactionStatus::SettledCreditor, None);
+    }
+    for id in paid.iter().chain(&received) {
+        bank.becomes(*id, "settled").await;
+    }
+    assert_eq!(bank.held(ANA).await, ["4940.00", "0.00", "0.00"]);
+    assert_eq!(bank.held(BRUNO).await, ["120.00", "0.00", "0.00"]);
+    assert_eq!(bank.balanced().await["anomalies"], 0);
+    parts.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_confirms_what_is_in_the_book_and_ends_well() {
+    let (switch, setup, bank) = world().await;
+    let order = incoming(BRUNO, "1.00");
+    switch.push_orders(std::slice::from_ref(&order));
+    switch.answer(order.end_to_end_id).await.unwrap();
+    let status = bank.stop().await;
+    assert!(status.success(), "{status}: {}", setup.log());
+    assert_eq!(switch.closed_streams(), 3, "two streams of the primary channel, one of the secondary");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_process_on_the_same_book_waits_for_the_first() {
+    let (switch, setup, bank) = world().await;
+    let second = setup.spawn();
+    let told = || async { setup.log().contains("another process writes this bank's book").then_some(()) };
+    eventually("the second process says what it waits for", PATIENCE, told).await;
+    bank.kill();
+    second.ready().await;
+    let id = second.pay(&order("1.00")).await;
+    switch.order(id).await;
+    tokio::time::timeout(Duration::from_secs(1), second.balanced()).await.unwrap();
+}
