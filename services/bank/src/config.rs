@@ -47,10 +47,18 @@ static KEYS: &[Key] = &[
     Key::required::<PathBuf>("tls.certificate", "PEM file", "channel certificate of this bank"),
     Key::required::<PathBuf>("tls.key", "PEM file", "its private key"),
     Key::required::<PathBuf>("tls.ca", "PEM file", "who vouches for the switch"),
-    Key::required::<PathBuf>("signature.certificate", "PEM file", "signature certificate of this bank"),
+    Key::required::<PathBuf>(
+        "signature.certificate",
+        "PEM file",
+        "signature certificate of this bank",
+    ),
     Key::required::<PathBuf>("signature.key", "PEM file", "its private key"),
     Key::required::<PathBuf>("spi.signature_certificate", "PEM file", "what the SPI signs with"),
-    Key::optional::<PathBuf>("customers.file", "TOML file", "accounts to open when they are not there"),
+    Key::optional::<PathBuf>(
+        "customers.file",
+        "TOML file",
+        "accounts to open when they are not there",
+    ),
     Key::with_default::<LogFormat>("log.format", "auto", "auto, json or text", "how log lines look"),
     Key::with_default::<LogLevel>("log.level", "info", "level", "which log lines are written"),
     Key::optional::<String>("otlp.endpoint", "URL", "where traces go"),
@@ -124,10 +132,15 @@ fn noted<T, E: std::fmt::Display>(settings: &Settings, key: &str, read: Result<T
 
 fn read_customers(settings: &Settings) -> Vec<Customer> {
     const KEY: &str = "customers.file";
-    let Some(path) = settings.optional::<PathBuf>(KEY) else { return Vec::new() };
+    let Some(path) = settings.optional::<PathBuf>(KEY) else {
+        return Vec::new();
+    };
     let text = std::fs::read_to_string(&path);
-    let Some(text) = noted(settings, KEY, text.map_err(|e| format!("cannot read {}: {e}", path.display())))
-    else {
+    let Some(text) = noted(
+        settings,
+        KEY,
+        text.map_err(|e| format!("cannot read {}: {e}", path.display())),
+    ) else {
         return Vec::new();
     };
     customers::read(&text).unwrap_or_else(|faults| {
@@ -156,7 +169,11 @@ impl FromStr for Color {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let digits = text.strip_prefix('#').filter(|digits| digits.len() == 6);
         let holds = digits.is_some_and(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()));
-        if holds { Ok(Self(text.to_owned())) } else { Err("a colour is # and six hexadecimal digits") }
+        if holds {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err("a colour is # and six hexadecimal digits")
+        }
     }
 }
 
@@ -171,7 +188,11 @@ impl FromStr for Origin {
         let uri: Uri = text.parse().map_err(|_| RULE)?;
         let whole =
             uri.scheme_str() == Some("https") && uri.host().is_some() && matches!(uri.path(), "/" | "");
-        if whole { Ok(Self(text.trim_end_matches('/').to_owned())) } else { Err(RULE) }
+        if whole {
+            Ok(Self(text.trim_end_matches('/').to_owned()))
+        } else {
+            Err(RULE)
+        }
     }
 }
 
@@ -182,7 +203,10 @@ mod tests {
     #[test]
     fn addresses_of_the_switch_are_origins() {
         let origin = |text: &str| text.parse::<Origin>().map(|origin| origin.0);
-        assert_eq!(origin("https://127.0.0.1:4002/"), Ok("https://127.0.0.1:4002".to_owned()));
+        assert_eq!(
+            origin("https://127.0.0.1:4002/"),
+            Ok("https://127.0.0.1:4002".to_owned())
+        );
         assert!(origin("http://127.0.0.1:4002").is_err());
         assert!(origin("https://host:1/path").is_err());
         assert!("#0b6e4f".parse::<Color>().is_ok() && "0b6e4f".parse::<Color>().is_err());

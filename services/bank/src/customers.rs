@@ -40,12 +40,19 @@ pub(crate) fn read(text: &str) -> Result<Vec<Customer>, Vec<String>> {
             Err(fault) => faults.push(format!("account {position}: {fault}")),
         }
     }
-    if faults.is_empty() { Ok(customers) } else { Err(faults) }
+    if faults.is_empty() {
+        Ok(customers)
+    } else {
+        Err(faults)
+    }
 }
 
 /// Where the file is wrong; the parser's own message may quote a name.
 fn misread(text: &str, error: &toml::de::Error) -> String {
-    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    let before = error
+        .span()
+        .and_then(|span| text.get(..span.start))
+        .unwrap_or_default();
     let line = before.matches('\n').count() + 1;
     format!(
         "line {line} is not as documented: [[account]] with branch, number, type, name, tax_id, balance, state"
@@ -89,7 +96,10 @@ mod tests {
     fn faults_name_the_account_and_not_its_holder() {
         let wrong = ONE.replace("52998224725", "529.982").replace("CACC", "XXXX");
         let faults = read(&format!("{ONE}{wrong}")).unwrap_err();
-        assert_eq!(faults, ["account 2: type: an account type is CACC, SVGS, TRAN, SLRY or OTHR"]);
+        assert_eq!(
+            faults,
+            ["account 2: type: an account type is CACC, SVGS, TRAN, SLRY or OTHR"]
+        );
         assert!(!read("account = 'Ana'").unwrap_err()[0].contains("Ana"));
     }
 }

@@ -48,14 +48,19 @@ fn main() -> ExitCode {
         Ok(config) => config,
         Err(faults) => return faults.refuse("bank"),
     };
-    let telemetry =
-        match telemetry::init("bank", config.log_format, &config.log_level, config.otlp.as_deref()) {
-            Ok(telemetry) => telemetry,
-            Err(e) => return report_and_fail(&e.into()),
-        };
+    let telemetry = match telemetry::init(
+        "bank",
+        config.log_format,
+        &config.log_level,
+        config.otlp.as_deref(),
+    ) {
+        Ok(telemetry) => telemetry,
+        Err(e) => return report_and_fail(&e.into()),
+    };
     let started = pix_runtime::build_runtime().context("cannot start the runtime");
-    let code =
-        started.and_then(|runtime| runtime.block_on(run(config))).unwrap_or_else(|e| report_and_fail(&e));
+    let code = started
+        .and_then(|runtime| runtime.block_on(run(config)))
+        .unwrap_or_else(|e| report_and_fail(&e));
     telemetry.flush();
     code
 }
@@ -69,13 +74,16 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let (clock, ids) = (SystemClock, Ids::system());
     let readiness = Readiness::of(&["database", "switch"]);
     prepare_database(&config).await?;
-    let pool =
-        pix_runtime::pg::pool(&config.database_url, POOL_MAX).await.context("cannot open the database")?;
+    let pool = pix_runtime::pg::pool(&config.database_url, POOL_MAX)
+        .await
+        .context("cannot open the database")?;
     let store = pg::Reader::new(pool);
     let token = u64::from_ne_bytes(ids.bytes());
     let mut ledger = Ledger::new(&config.database_url, token, config.unsafe_durability)?;
-    let opened =
-        ledger.seed(&config.customers, clock.now()).await.context("cannot open the customers' accounts")?;
+    let opened = ledger
+        .seed(&config.customers, clock.now())
+        .await
+        .context("cannot open the customers' accounts")?;
     readiness.set("database", true);
     let listener = TcpListener::bind(config.listen).await;
     let listener = listener
@@ -86,9 +94,14 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
 
     let mut lifecycle = Lifecycle::new(GRACE);
     let stopping = lifecycle.stopping();
-    let identity = Arc::new(Identity { ispb: config.about.ispb, signer: config.signer });
-    let bells =
-        Bells { outbound: Arc::new([Notify::new(), Notify::new()]), moved: broadcast::channel(EVENTS_MAX).0 };
+    let identity = Arc::new(Identity {
+        ispb: config.about.ispb,
+        signer: config.signer,
+    });
+    let bells = Bells {
+        outbound: Arc::new([Notify::new(), Notify::new()]),
+        moved: broadcast::channel(EVENTS_MAX).0,
+    };
     let (books, requests) = writer::queue();
     let ready = readiness.clone();
     let writer = Writer {
@@ -101,12 +114,24 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
     };
     lifecycle.spawn("writer", writer.run(requests, stopping.clone()));
 
-    let limits = ClientLimits { answer_within: ANSWER_WITHIN, ..ClientLimits::default() };
+    let limits = ClientLimits {
+        answer_within: ANSWER_WITHIN,
+        ..ClientLimits::default()
+    };
     let client = Client::new(&config.tls, limits);
     let spi = Arc::new(SpiKey(config.spi));
     for (channel, base) in Channel::ALL.into_iter().zip(config.icom) {
-        let icom = Icom { client: client.clone(), channel, base, ispb: config.about.ispb };
-        let streams = if channel == Channel::Primary { PRIMARY_STREAMS } else { SECONDARY_STREAMS };
+        let icom = Icom {
+            client: client.clone(),
+            channel,
+            base,
+            ispb: config.about.ispb,
+        };
+        let streams = if channel == Channel::Primary {
+            PRIMARY_STREAMS
+        } else {
+            SECONDARY_STREAMS
+        };
         for _ in 0..streams {
             let ready = readiness.clone();
             let reader = Reader {
@@ -143,19 +168,25 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
         ids,
         stopping: stopping.clone(),
     };
-    lifecycle.spawn("http", ops::serve(listener, readiness, http::routes(Arc::new(app)), stopping));
+    lifecycle.spawn(
+        "http",
+        ops::serve(listener, readiness, http::routes(Arc::new(app)), stopping),
+    );
     Ok(lifecycle.run().await)
 }
 
 /// Refuses a Postgres that could lose commits, then brings the schema up.
 async fn prepare_database(config: &Config) -> anyhow::Result<()> {
-    let mut connection =
-        pix_runtime::pg::connect(&config.database_url).await.context("cannot reach the database")?;
+    let mut connection = pix_runtime::pg::connect(&config.database_url)
+        .await
+        .context("cannot reach the database")?;
     if config.unsafe_durability {
         tracing::warn!("unsafe_durability is set: commits may be lost");
     } else {
         pix_runtime::pg::refuse_unsafe(&mut connection).await?;
     }
     drop(connection);
-    pg::migrate(&config.database_url).await.context("cannot bring the schema up")
+    pg::migrate(&config.database_url)
+        .await
+        .context("cannot bring the schema up")
 }

@@ -33,15 +33,20 @@ impl Identity {
             credit_transfer_fragment(&credit_transfer(self.ispb, payment, payer))
         };
         let fragments: Vec<_> = orders.iter().map(write).collect();
-        let group = Pacs008Group { priority: Priority::High, service_level: ServiceLevel::Priority };
+        let group = Pacs008Group {
+            priority: Priority::High,
+            service_level: ServiceLevel::Priority,
+        };
         let document = pacs_008_document(id, now, &group, &fragments);
         self.seal(MessageDefinition::Pacs008, id, now, &document)
     }
 
     /// pacs.002 with up to ten answers.
     pub(crate) fn answers(&self, id: MsgId, now: Timestamp, answers: &[Answer]) -> Vec<u8> {
-        let fragments: Vec<_> =
-            answers.iter().map(|answer| status_report_fragment(&status_report(answer))).collect();
+        let fragments: Vec<_> = answers
+            .iter()
+            .map(|answer| status_report_fragment(&status_report(answer)))
+            .collect();
         let document = pacs_002_document(id, now, &fragments);
         self.seal(MessageDefinition::Pacs002, id, now, &document)
     }
@@ -52,7 +57,13 @@ impl Identity {
     }
 
     fn seal(&self, definition: MessageDefinition, id: MsgId, now: Timestamp, document: &[u8]) -> Vec<u8> {
-        let header = AppHdr { from: self.ispb, to: SPI_ISPB, message_id: id, definition, created_at: now };
+        let header = AppHdr {
+            from: self.ispb,
+            to: SPI_ISPB,
+            message_id: id,
+            definition,
+            created_at: now,
+        };
         seal(&header, document, &self.signer, KEY_INFO_ID)
     }
 
@@ -70,7 +81,10 @@ impl Identity {
                 let answer = unreadable.admi_002(resource_id, now);
                 return (
                     unreadable.message_id,
-                    Content::Unreadable { answer, why: format!("{:?}", unreadable.kind) },
+                    Content::Unreadable {
+                        answer,
+                        why: format!("{:?}", unreadable.kind),
+                    },
                 );
             }
         };
@@ -85,7 +99,13 @@ impl Identity {
                 description: Some(Text::truncated("Fr must be the SPI and To this participant")),
                 additional: None,
             };
-            return (Some(id), Content::Unreadable { answer, why: "Fr or To is wrong".to_owned() });
+            return (
+                Some(id),
+                Content::Unreadable {
+                    answer,
+                    why: "Fr or To is wrong".to_owned(),
+                },
+            );
         }
         (Some(id), content(opened.envelope.document))
     }
@@ -97,9 +117,18 @@ fn content(document: Document) -> Content {
         Document::Pacs002(statuses) => {
             let of_payments =
                 |report: &TransactionStatusReport| report.original_instruction_id.end_to_end_id().is_some();
-            Content::Statuses(statuses.transactions.iter().filter(|r| of_payments(r)).map(status).collect())
+            Content::Statuses(
+                statuses
+                    .transactions
+                    .iter()
+                    .filter(|r| of_payments(r))
+                    .map(status)
+                    .collect(),
+            )
         }
-        Document::Admi002(refusal) => Content::Refusal { reference: refusal.reference },
+        Document::Admi002(refusal) => Content::Refusal {
+            reference: refusal.reference,
+        },
     }
 }
 
@@ -138,10 +167,10 @@ fn status(report: &TransactionStatusReport) -> StatusReport {
 
 fn credit_transfer(ours: Ispb, payment: &Payment, payer: &Account) -> CreditTransfer {
     let to = &payment.counterparty;
-    let remittance = payment
-        .description
-        .as_ref()
-        .map(|text| Remittance { unstructured: Some(text.clone()), structured: None });
+    let remittance = payment.description.as_ref().map(|text| Remittance {
+        unstructured: Some(text.clone()),
+        structured: None,
+    });
     CreditTransfer {
         instruction_id: None,
         end_to_end_id: payment.end_to_end_id,
@@ -150,8 +179,15 @@ fn credit_transfer(ours: Ispb, payment: &Payment, payer: &Account) -> CreditTran
         accepted_at: payment.accepted_at,
         local_instrument: LocalInstrument::Manual,
         initiator: None,
-        debtor: Party { name: payer.holder.clone(), tax_id: payer.tax_id },
-        debtor_account: DebtorAccount { number: payer.number, branch: Some(payer.branch), kind: payer.kind },
+        debtor: Party {
+            name: payer.holder.clone(),
+            tax_id: payer.tax_id,
+        },
+        debtor_account: DebtorAccount {
+            number: payer.number,
+            branch: Some(payer.branch),
+            kind: payer.kind,
+        },
         debtor_agent: ours,
         creditor_agent: to.ispb,
         creditor: to.tax_id,
@@ -171,7 +207,10 @@ fn status_report(answer: &Answer) -> TransactionStatusReport {
     let (status, reasons) = match answer.verdict {
         Verdict::Accept => (TransactionStatus::AcceptedSettlementInProcess, Vec::new()),
         Verdict::Reject(code) => {
-            let reason = StatusReasonInformation { code: Some(code), additional: Vec::new() };
+            let reason = StatusReasonInformation {
+                code: Some(code),
+                additional: Vec::new(),
+            };
             (TransactionStatus::Rejected, vec![reason])
         }
     };

@@ -52,7 +52,10 @@ impl Bookkeeper {
     /// Takes a customer's order, unless too much waits already.
     pub(crate) async fn order(&self, order: Order) -> Result<Result<Accepted, OrderRefusal>, NotDecided> {
         let (done, outcome) = oneshot::channel();
-        let request = Request { works: vec![Work::Order(Box::new(order))], done };
+        let request = Request {
+            works: vec![Work::Order(Box::new(order))],
+            done,
+        };
         self.queue.try_send(request).map_err(|e| match e {
             mpsc::error::TrySendError::Full(_) => NotDecided::Busy,
             mpsc::error::TrySendError::Closed(_) => NotDecided::Stopping,
@@ -136,8 +139,13 @@ impl<C: Clock> Writer<C> {
 
     /// Applies the requests and answers them; false when the bank stops while the database is away.
     async fn serve(&mut self, batch: Vec<Request>, stopping: &Stopping) -> bool {
-        let works: Vec<Work> = batch.iter().flat_map(|request| request.works.iter().cloned()).collect();
-        let Some(mut outcomes) = self.apply(&works, stopping).await else { return false };
+        let works: Vec<Work> = batch
+            .iter()
+            .flat_map(|request| request.works.iter().cloned())
+            .collect();
+        let Some(mut outcomes) = self.apply(&works, stopping).await else {
+            return false;
+        };
         for request in batch {
             let rest = outcomes.split_off(request.works.len());
             // Nobody listens when the caller went away: the book holds the outcome all the same.
@@ -184,11 +192,20 @@ impl<C: Clock> Writer<C> {
     async fn bury(&mut self, work: &Work, why: &StoreError, stopping: &Stopping) -> bool {
         let Work::Message(message) = work else { return true };
         loop {
-            let names = Names { inbound: vec![message.resource_id], ..Names::default() };
+            let names = Names {
+                inbound: vec![message.resource_id],
+                ..Names::default()
+            };
             let buried = self.ledger.apply(names, self.clock.now(), |known| {
                 let inbound = inbound(message, "poisoned", Some(why.to_string()));
                 let fresh = known.inbound.is_empty();
-                (Batch { inbound: if fresh { vec![inbound] } else { Vec::new() }, ..Batch::default() }, ())
+                (
+                    Batch {
+                        inbound: if fresh { vec![inbound] } else { Vec::new() },
+                        ..Batch::default()
+                    },
+                    (),
+                )
             });
             match buried.await {
                 Err(StoreError::Lost(_)) => tokio::select! {
@@ -277,11 +294,15 @@ fn names(works: &[Work]) -> Names {
                 names.inbound.push(message.resource_id);
                 match &message.content {
                     Content::Orders(orders) => {
-                        names.payments.extend(orders.iter().map(|order| order.end_to_end_id));
+                        names
+                            .payments
+                            .extend(orders.iter().map(|order| order.end_to_end_id));
                         names.accounts.extend(orders.iter().map(|order| order.to.number));
                     }
                     Content::Statuses(reports) => {
-                        names.payments.extend(reports.iter().map(|report| report.end_to_end_id));
+                        names
+                            .payments
+                            .extend(reports.iter().map(|report| report.end_to_end_id));
                     }
                     Content::Refusal { reference } => match reference_of(reference.as_str()) {
                         Some(Reference::Message(id)) => names.outbound.push(id),
@@ -304,7 +325,9 @@ enum Reference {
 
 fn reference_of(text: &str) -> Option<Reference> {
     let message = MsgId::parse(text.as_bytes()).map(Reference::Message);
-    message.or_else(|_| ResourceId::parse(text.as_bytes()).map(Reference::Resource)).ok()
+    message
+        .or_else(|_| ResourceId::parse(text.as_bytes()).map(Reference::Resource))
+        .ok()
 }
 
 fn inbound(message: &Received, outcome: &'static str, detail: Option<String>) -> Inbound {
@@ -395,12 +418,14 @@ impl Desk {
         let mut outcome = ("applied", None);
         match &message.content {
             Content::Orders(orders) => {
-                let answers = orders.iter().filter_map(|order| self.book.incoming(order, self.now));
+                let answers = orders
+                    .iter()
+                    .filter_map(|order| self.book.incoming(order, self.now));
                 self.answers.entry(message.channel).or_default().extend(answers);
             }
-            Content::Statuses(reports) => {
-                reports.iter().for_each(|report| self.book.status(report, self.now))
-            }
+            Content::Statuses(reports) => reports
+                .iter()
+                .for_each(|report| self.book.status(report, self.now)),
             Content::Refusal { reference } => {
                 if !self.refused_by_switch(reference.as_str()) {
                     outcome = ("ignored", Some("it refers to no message of ours".to_owned()));
@@ -443,7 +468,12 @@ impl Desk {
     /// Orders of a message that was refused as a whole give their money back. Answers (pacs.002) of such
     /// a message stay as they are: the switch's deadline ends those payments.
     fn refuse(&mut self, message_id: MsgId, refusal: &Refusal) {
-        let Some(message) = self.known.outbound.get(&message_id).filter(|message| message.orders) else {
+        let Some(message) = self
+            .known
+            .outbound
+            .get(&message_id)
+            .filter(|message| message.orders)
+        else {
             return;
         };
         for id in &message.payments {
@@ -456,20 +486,32 @@ impl Desk {
         let mut outbound = Vec::new();
         let mut add = |kind, channel, payments: Vec<EndToEndId>, seal: &dyn Fn(MsgId) -> Vec<u8>| {
             let message_id = MsgId::new(identity.ispb, ids.u128());
-            outbound.push(Outbound { message_id, kind, channel, body: seal(message_id), payments });
+            outbound.push(Outbound {
+                message_id,
+                kind,
+                channel,
+                body: seal(message_id),
+                payments,
+            });
         };
         for group in self.to_send.chunks(TRANSACTIONS_MAX) {
             let orders: Vec<_> = group.iter().filter_map(|id| self.with_payer(id)).collect();
-            add("pacs.008", Channel::Primary, group.to_vec(), &|id| identity.orders(id, self.now, &orders));
+            add("pacs.008", Channel::Primary, group.to_vec(), &|id| {
+                identity.orders(id, self.now, &orders)
+            });
         }
         for (channel, answers) in &self.answers {
             for group in answers.chunks(TRANSACTIONS_MAX) {
                 let payments = group.iter().map(|answer| answer.end_to_end_id).collect();
-                add("pacs.002", *channel, payments, &|id| identity.answers(id, self.now, group));
+                add("pacs.002", *channel, payments, &|id| {
+                    identity.answers(id, self.now, group)
+                });
             }
         }
         for (channel, refusal) in &self.refusals {
-            add("admi.002", *channel, Vec::new(), &|id| identity.refusal(id, self.now, refusal));
+            add("admi.002", *channel, Vec::new(), &|id| {
+                identity.refusal(id, self.now, refusal)
+            });
         }
         self.decided.channels = outbound.iter().map(|message| message.channel).collect();
         self.decided.channels.sort_unstable();
@@ -483,12 +525,19 @@ impl Desk {
 
     fn with_payer(&self, id: &EndToEndId) -> Option<(&bank_core::Payment, &bank_core::Account)> {
         let payment = self.book.payment(id)?;
-        let Course::Outgoing { account, .. } = payment.course else { return None };
+        let Course::Outgoing { account, .. } = payment.course else {
+            return None;
+        };
         Some((payment, self.book.account(account)?))
     }
 }
 
 fn moved(changes: &Changes) -> Vec<Moved> {
     let payments = changes.created.iter().chain(&changes.updated);
-    payments.map(|payment| Moved { end_to_end_id: payment.end_to_end_id, state: payment.state() }).collect()
+    payments
+        .map(|payment| Moved {
+            end_to_end_id: payment.end_to_end_id,
+            state: payment.state(),
+        })
+        .collect()
 }

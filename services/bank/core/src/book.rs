@@ -234,9 +234,21 @@ impl Book {
     pub fn new(ours: Ispb, facts: Facts) -> Self {
         Self {
             ours,
-            accounts: facts.accounts.into_iter().map(|account| (account.id, account)).collect(),
-            payments: facts.payments.into_iter().map(|payment| (payment.end_to_end_id, payment)).collect(),
-            early: facts.early.into_iter().map(|early| (early.end_to_end_id, early)).collect(),
+            accounts: facts
+                .accounts
+                .into_iter()
+                .map(|account| (account.id, account))
+                .collect(),
+            payments: facts
+                .payments
+                .into_iter()
+                .map(|payment| (payment.end_to_end_id, payment))
+                .collect(),
+            early: facts
+                .early
+                .into_iter()
+                .map(|early| (early.end_to_end_id, early))
+                .collect(),
             keys: facts.keys.into_iter().collect(),
             touched: BTreeSet::new(),
             created: BTreeSet::new(),
@@ -256,23 +268,46 @@ impl Book {
         if order.amount.is_zero() {
             return Err(OrderRefusal::AmountZero);
         }
-        let payer = self.find(Some(order.from.0), &order.from.1).ok_or(OrderRefusal::PayerUnknown)?;
+        let payer = self
+            .find(Some(order.from.0), &order.from.1)
+            .ok_or(OrderRefusal::PayerUnknown)?;
         match payer.state {
             AccountState::Closed => return Err(OrderRefusal::PayerClosed),
             AccountState::Blocked => return Err(OrderRefusal::PayerBlocked),
             AccountState::Open => {}
         }
         let (from, available) = (payer.id, payer.balances.available);
-        let receiver = if order.to.ispb == self.ours { Some(self.book_receiver(order, from)?) } else { None };
+        let receiver = if order.to.ispb == self.ours {
+            Some(self.book_receiver(order, from)?)
+        } else {
+            None
+        };
         if available < order.amount {
             return Err(OrderRefusal::InsufficientFunds { available });
         }
         let (target, course) = match receiver {
-            Some(to) => (Pocket::Available(to), Course::Book { from, to, settled_at: now }),
-            None => (Pocket::Blocked(from), Course::Outgoing { account: from, state: Outgoing::Pending }),
+            Some(to) => (
+                Pocket::Available(to),
+                Course::Book {
+                    from,
+                    to,
+                    settled_at: now,
+                },
+            ),
+            None => (
+                Pocket::Blocked(from),
+                Course::Outgoing {
+                    account: from,
+                    state: Outgoing::Pending,
+                },
+            ),
         };
         let id = order.end_to_end_id;
-        let posting = Posting { from: Pocket::Available(from), to: target, amount: order.amount };
+        let posting = Posting {
+            from: Pocket::Available(from),
+            to: target,
+            amount: order.amount,
+        };
         if !self.post(id, &[posting], now) {
             return Err(OrderRefusal::InsufficientFunds { available });
         }
@@ -312,11 +347,21 @@ impl Book {
             (Some(early), _) => {
                 let refusal = Refusal::Status(early.reason);
                 self.step(id, Stage::Refused, now, Some(refusal.code()));
-                (Incoming::Refused { at: now, refusal, by_us: false }, None)
+                (
+                    Incoming::Refused {
+                        at: now,
+                        refusal,
+                        by_us: false,
+                    },
+                    None,
+                )
             }
             (None, Ok(to)) => {
-                let note =
-                    Posting { from: Pocket::InTransit, to: Pocket::Provisional(to), amount: order.amount };
+                let note = Posting {
+                    from: Pocket::InTransit,
+                    to: Pocket::Provisional(to),
+                    amount: order.amount,
+                };
                 if self.post(id, &[note], now) {
                     self.step(id, Stage::Answered, now, Some("ACSP".to_owned()));
                     (Incoming::Answered, Some(Verdict::Accept))
@@ -327,7 +372,10 @@ impl Book {
                     )
                 }
             }
-            (None, Err(reason)) => (self.refuse_incoming(id, reason, now), Some(Verdict::Reject(reason))),
+            (None, Err(reason)) => (
+                self.refuse_incoming(id, reason, now),
+                Some(Verdict::Reject(reason)),
+            ),
         };
         self.create(Payment {
             end_to_end_id: id,
@@ -335,9 +383,15 @@ impl Book {
             accepted_at: order.accepted_at,
             counterparty: order.from.clone(),
             description: order.description.clone(),
-            course: Course::Incoming { account: named, state },
+            course: Course::Incoming {
+                account: named,
+                state,
+            },
         });
-        verdict.map(|verdict| Answer { end_to_end_id: id, verdict })
+        verdict.map(|verdict| Answer {
+            end_to_end_id: id,
+            verdict,
+        })
     }
 
     /// The SPI tells what became of a payment.
@@ -349,44 +403,112 @@ impl Book {
         let amount = payment.amount;
         let reason = report.reason.unwrap_or(StatusReason::ED05);
         match (payment.course.clone(), report.status) {
-            (Course::Outgoing { account, state: Outgoing::Pending }, TransactionStatus::SettledDebtor) => {
-                let gone = Posting { from: Pocket::Blocked(account), to: Pocket::Settlement, amount };
-                let next = Course::Outgoing { account, state: Outgoing::Settled { at: now } };
+            (
+                Course::Outgoing {
+                    account,
+                    state: Outgoing::Pending,
+                },
+                TransactionStatus::SettledDebtor,
+            ) => {
+                let gone = Posting {
+                    from: Pocket::Blocked(account),
+                    to: Pocket::Settlement,
+                    amount,
+                };
+                let next = Course::Outgoing {
+                    account,
+                    state: Outgoing::Settled { at: now },
+                };
                 self.advance(id, &[gone], next, Stage::Settled, None, now);
             }
-            (Course::Outgoing { account, state: Outgoing::Pending }, TransactionStatus::Rejected) => {
+            (
+                Course::Outgoing {
+                    account,
+                    state: Outgoing::Pending,
+                },
+                TransactionStatus::Rejected,
+            ) => {
                 self.release(id, account, Refusal::Status(reason), now);
             }
             (
-                Course::Incoming { account: Some(account), state: Incoming::Answered },
+                Course::Incoming {
+                    account: Some(account),
+                    state: Incoming::Answered,
+                },
                 TransactionStatus::SettledCreditor,
             ) => {
                 let postings = [
-                    Posting { from: Pocket::Provisional(account), to: Pocket::Available(account), amount },
-                    Posting { from: Pocket::Settlement, to: Pocket::InTransit, amount },
+                    Posting {
+                        from: Pocket::Provisional(account),
+                        to: Pocket::Available(account),
+                        amount,
+                    },
+                    Posting {
+                        from: Pocket::Settlement,
+                        to: Pocket::InTransit,
+                        amount,
+                    },
                 ];
-                let next = Course::Incoming { account: Some(account), state: Incoming::Settled { at: now } };
+                let next = Course::Incoming {
+                    account: Some(account),
+                    state: Incoming::Settled { at: now },
+                };
                 self.advance(id, &postings, next, Stage::Credited, None, now);
             }
             (
-                Course::Incoming { account: Some(account), state: Incoming::Answered },
+                Course::Incoming {
+                    account: Some(account),
+                    state: Incoming::Answered,
+                },
                 TransactionStatus::Rejected,
             ) => {
-                let undone = Posting { from: Pocket::Provisional(account), to: Pocket::InTransit, amount };
+                let undone = Posting {
+                    from: Pocket::Provisional(account),
+                    to: Pocket::InTransit,
+                    amount,
+                };
                 let refusal = Refusal::Status(reason);
                 let code = refusal.code();
-                let state = Incoming::Refused { at: now, refusal, by_us: false };
-                let next = Course::Incoming { account: Some(account), state };
+                let state = Incoming::Refused {
+                    at: now,
+                    refusal,
+                    by_us: false,
+                };
+                let next = Course::Incoming {
+                    account: Some(account),
+                    state,
+                };
                 self.advance(id, &[undone], next, Stage::Refused, Some(code), now);
             }
             // Repeats: the stream delivers at least once.
-            (Course::Outgoing { state: Outgoing::Settled { .. }, .. }, TransactionStatus::SettledDebtor)
-            | (Course::Outgoing { state: Outgoing::Refused { .. }, .. }, TransactionStatus::Rejected)
+            (
+                Course::Outgoing {
+                    state: Outgoing::Settled { .. },
+                    ..
+                },
+                TransactionStatus::SettledDebtor,
+            )
             | (
-                Course::Incoming { state: Incoming::Settled { .. }, .. },
+                Course::Outgoing {
+                    state: Outgoing::Refused { .. },
+                    ..
+                },
+                TransactionStatus::Rejected,
+            )
+            | (
+                Course::Incoming {
+                    state: Incoming::Settled { .. },
+                    ..
+                },
                 TransactionStatus::SettledCreditor,
             )
-            | (Course::Incoming { state: Incoming::Refused { .. }, .. }, TransactionStatus::Rejected) => {}
+            | (
+                Course::Incoming {
+                    state: Incoming::Refused { .. },
+                    ..
+                },
+                TransactionStatus::Rejected,
+            ) => {}
             (
                 Course::Outgoing { .. } | Course::Incoming { .. } | Course::Book { .. },
                 TransactionStatus::AcceptedSettlementInProcess
@@ -403,11 +525,18 @@ impl Book {
             return self.anomaly(id, AnomalyKind::UnknownPayment, now);
         };
         match payment.course {
-            Course::Outgoing { account, state: Outgoing::Pending } => {
-                self.release(id, account, refusal.clone(), now)
+            Course::Outgoing {
+                account,
+                state: Outgoing::Pending,
+            } => self.release(id, account, refusal.clone(), now),
+            Course::Outgoing {
+                state: Outgoing::Refused { .. },
+                ..
+            } => {}
+            Course::Outgoing {
+                state: Outgoing::Settled { .. },
+                ..
             }
-            Course::Outgoing { state: Outgoing::Refused { .. }, .. } => {}
-            Course::Outgoing { state: Outgoing::Settled { .. }, .. }
             | Course::Incoming { .. }
             | Course::Book { .. } => {
                 self.contradicted(id, &refusal.code(), now);
@@ -430,12 +559,18 @@ impl Book {
     /// Everything that changed since [`Book::new`].
     #[must_use]
     pub fn into_changes(mut self) -> Changes {
-        let take =
-            |ids: &BTreeSet<EndToEndId>| ids.iter().filter_map(|id| self.payments.get(id).cloned()).collect();
+        let take = |ids: &BTreeSet<EndToEndId>| {
+            ids.iter()
+                .filter_map(|id| self.payments.get(id).cloned())
+                .collect()
+        };
         self.changes.created = take(&self.created);
         self.updated.retain(|id| !self.created.contains(id));
         self.changes.updated = take(&self.updated);
-        let accounts = self.touched.iter().filter_map(|id| self.accounts.get(id).cloned());
+        let accounts = self
+            .touched
+            .iter()
+            .filter_map(|id| self.accounts.get(id).cloned());
         self.changes.accounts = accounts.collect();
         self.changes
     }
@@ -449,7 +584,9 @@ impl Book {
         let (Course::Outgoing { account: from, .. } | Course::Book { from, .. }) = payment.course else {
             return Err(OrderRefusal::IdTaken);
         };
-        let same_payer = self.find(Some(order.from.0), &order.from.1).is_some_and(|payer| payer.id == from);
+        let same_payer = self
+            .find(Some(order.from.0), &order.from.1)
+            .is_some_and(|payer| payer.id == from);
         let same = same_payer
             && payment.amount == order.amount
             && payment.counterparty == Counterparty::from(order.to.clone())
@@ -475,7 +612,13 @@ impl Book {
         if account.is_some_and(|account| account.id == payer) {
             return Err(OrderRefusal::SameAccount);
         }
-        let judged = judge_receiver(self.ours, account, &order.to, Purpose::InstantPayment, order.amount);
+        let judged = judge_receiver(
+            self.ours,
+            account,
+            &order.to,
+            Purpose::InstantPayment,
+            order.amount,
+        );
         judged.map(|account| account.id).map_err(OrderRefusal::Receiver)
     }
 
@@ -496,12 +639,17 @@ impl Book {
         }
         let verdict = match state {
             Incoming::Answered => Verdict::Accept,
-            Incoming::Refused { refusal: Refusal::Status(reason), by_us: true, .. } => {
-                Verdict::Reject(*reason)
-            }
+            Incoming::Refused {
+                refusal: Refusal::Status(reason),
+                by_us: true,
+                ..
+            } => Verdict::Reject(*reason),
             Incoming::Refused { .. } | Incoming::Settled { .. } => return None,
         };
-        Some(Answer { end_to_end_id: id, verdict })
+        Some(Answer {
+            end_to_end_id: id,
+            verdict,
+        })
     }
 
     fn status_of_unknown(&mut self, report: &StatusReport, now: Timestamp) {
@@ -509,7 +657,11 @@ impl Book {
         match report.status {
             TransactionStatus::Rejected => {
                 let reason = report.reason.unwrap_or(StatusReason::ED05);
-                let early = EarlyStatus { end_to_end_id: id, reason, at: now };
+                let early = EarlyStatus {
+                    end_to_end_id: id,
+                    reason,
+                    at: now,
+                };
                 // The first refusal stays: it is also the one that the store keeps.
                 self.early.entry(id).or_insert_with(|| {
                     self.changes.early.push(early);
@@ -527,16 +679,27 @@ impl Book {
     fn refuse_incoming(&mut self, id: EndToEndId, reason: StatusReason, now: Timestamp) -> Incoming {
         let refusal = Refusal::Status(reason);
         self.step(id, Stage::Refused, now, Some(refusal.code()));
-        Incoming::Refused { at: now, refusal, by_us: true }
+        Incoming::Refused {
+            at: now,
+            refusal,
+            by_us: true,
+        }
     }
 
     fn release(&mut self, id: EndToEndId, account: AccountId, refusal: Refusal, now: Timestamp) {
         let Some(amount) = self.payments.get(&id).map(|payment| payment.amount) else {
             return;
         };
-        let back = Posting { from: Pocket::Blocked(account), to: Pocket::Available(account), amount };
+        let back = Posting {
+            from: Pocket::Blocked(account),
+            to: Pocket::Available(account),
+            amount,
+        };
         let code = refusal.code();
-        let next = Course::Outgoing { account, state: Outgoing::Refused { at: now, refusal } };
+        let next = Course::Outgoing {
+            account,
+            state: Outgoing::Refused { at: now, refusal },
+        };
         self.advance(id, &[back], next, Stage::Refused, Some(code), now);
     }
 
@@ -566,7 +729,12 @@ impl Book {
     }
 
     fn step(&mut self, id: EndToEndId, stage: Stage, at: Timestamp, detail: Option<String>) {
-        self.changes.steps.push(Step { end_to_end_id: id, stage, at, detail });
+        self.changes.steps.push(Step {
+            end_to_end_id: id,
+            stage,
+            at,
+            detail,
+        });
     }
 
     fn contradicted(&mut self, id: EndToEndId, what: &str, now: Timestamp) {
@@ -575,7 +743,11 @@ impl Book {
     }
 
     fn anomaly(&mut self, end_to_end_id: EndToEndId, kind: AnomalyKind, at: Timestamp) {
-        self.changes.anomalies.push(Anomaly { end_to_end_id, kind, at });
+        self.changes.anomalies.push(Anomaly {
+            end_to_end_id,
+            kind,
+            at,
+        });
     }
 
     /// Applies all postings or, when a customer's pocket lacks the money, none: that is a broken book.
@@ -591,7 +763,9 @@ impl Book {
         }
         self.touched.extend(moved.keys());
         self.accounts.extend(moved);
-        self.changes.postings.extend(postings.iter().map(|posting| (id, *posting)));
+        self.changes
+            .postings
+            .extend(postings.iter().map(|posting| (id, *posting)));
         true
     }
 

@@ -249,13 +249,31 @@ impl Payment {
     #[must_use]
     pub fn state(&self) -> &'static str {
         match &self.course {
-            Course::Outgoing { state: Outgoing::Pending, .. }
-            | Course::Incoming { state: Incoming::Answered, .. } => "pending",
-            Course::Outgoing { state: Outgoing::Settled { .. }, .. }
-            | Course::Incoming { state: Incoming::Settled { .. }, .. }
+            Course::Outgoing {
+                state: Outgoing::Pending,
+                ..
+            }
+            | Course::Incoming {
+                state: Incoming::Answered,
+                ..
+            } => "pending",
+            Course::Outgoing {
+                state: Outgoing::Settled { .. },
+                ..
+            }
+            | Course::Incoming {
+                state: Incoming::Settled { .. },
+                ..
+            }
             | Course::Book { .. } => "settled",
-            Course::Outgoing { state: Outgoing::Refused { .. }, .. }
-            | Course::Incoming { state: Incoming::Refused { .. }, .. } => "refused",
+            Course::Outgoing {
+                state: Outgoing::Refused { .. },
+                ..
+            }
+            | Course::Incoming {
+                state: Incoming::Refused { .. },
+                ..
+            } => "refused",
         }
     }
 
@@ -263,8 +281,14 @@ impl Payment {
     #[must_use]
     pub fn refusal(&self) -> Option<&Refusal> {
         match &self.course {
-            Course::Outgoing { state: Outgoing::Refused { refusal, .. }, .. }
-            | Course::Incoming { state: Incoming::Refused { refusal, .. }, .. } => Some(refusal),
+            Course::Outgoing {
+                state: Outgoing::Refused { refusal, .. },
+                ..
+            }
+            | Course::Incoming {
+                state: Incoming::Refused { refusal, .. },
+                ..
+            } => Some(refusal),
             Course::Outgoing { .. } | Course::Incoming { .. } | Course::Book { .. } => None,
         }
     }
@@ -273,11 +297,23 @@ impl Payment {
     #[must_use]
     pub fn ended_at(&self) -> Option<Timestamp> {
         match &self.course {
-            Course::Outgoing { state: Outgoing::Settled { at } | Outgoing::Refused { at, .. }, .. }
-            | Course::Incoming { state: Incoming::Settled { at } | Incoming::Refused { at, .. }, .. }
+            Course::Outgoing {
+                state: Outgoing::Settled { at } | Outgoing::Refused { at, .. },
+                ..
+            }
+            | Course::Incoming {
+                state: Incoming::Settled { at } | Incoming::Refused { at, .. },
+                ..
+            }
             | Course::Book { settled_at: at, .. } => Some(*at),
-            Course::Outgoing { state: Outgoing::Pending, .. }
-            | Course::Incoming { state: Incoming::Answered, .. } => None,
+            Course::Outgoing {
+                state: Outgoing::Pending,
+                ..
+            }
+            | Course::Incoming {
+                state: Incoming::Answered,
+                ..
+            } => None,
         }
     }
 }

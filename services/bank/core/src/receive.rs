@@ -103,28 +103,61 @@ mod tests {
     #[test]
     fn every_rule_has_its_code() {
         use StatusReason as R;
-        let elsewhere = Destination { ispb: ispb(b"33333333"), ..to() };
+        let elsewhere = Destination {
+            ispb: ispb(b"33333333"),
+            ..to()
+        };
         assert_eq!(judge(Some(&account()), &elsewhere), Err(R::ED05));
         assert_eq!(judge(None, &to()), Err(R::AC03));
-        let another = Destination { tax_id: TaxId::parse(b"11222333000181").unwrap(), ..to() };
+        let another = Destination {
+            tax_id: TaxId::parse(b"11222333000181").unwrap(),
+            ..to()
+        };
         assert_eq!(judge(Some(&account()), &another), Err(R::BE01));
-        let closed = Account { state: AccountState::Closed, ..account() };
+        let closed = Account {
+            state: AccountState::Closed,
+            ..account()
+        };
         assert_eq!(judge(Some(&closed), &to()), Err(R::AC07));
         assert_eq!(
             judge(Some(&closed), &another),
             Err(R::BE01),
             "a stranger does not learn that it is closed"
         );
-        let blocked = Account { state: AccountState::Blocked, ..account() };
+        let blocked = Account {
+            state: AccountState::Blocked,
+            ..account()
+        };
         assert_eq!(judge(Some(&blocked), &to()), Err(R::AC06));
-        let savings = Destination { kind: AccountType::Savings, ..to() };
+        let savings = Destination {
+            kind: AccountType::Savings,
+            ..to()
+        };
         assert_eq!(judge(Some(&account()), &savings), Err(R::AC14));
-        let salary = Account { kind: AccountType::Salary, ..account() };
+        let salary = Account {
+            kind: AccountType::Salary,
+            ..account()
+        };
         assert_eq!(judge(Some(&salary), &to()), Err(R::AC14));
-        let to_salary = Destination { kind: AccountType::Salary, ..to() };
+        let to_salary = Destination {
+            kind: AccountType::Salary,
+            ..to()
+        };
         assert_eq!(judge(Some(&salary), &to_salary), Err(R::AG03));
-        let full = Balances { available: Money::from_centavos(i64::MAX as u64), ..Balances::default() };
-        assert_eq!(judge(Some(&Account { balances: full, ..account() }), &to()), Err(R::AM02));
+        let full = Balances {
+            available: Money::from_centavos(i64::MAX as u64),
+            ..Balances::default()
+        };
+        assert_eq!(
+            judge(
+                Some(&Account {
+                    balances: full,
+                    ..account()
+                }),
+                &to()
+            ),
+            Err(R::AM02)
+        );
         let (account, one) = (account(), Money::from_centavos(1));
         let cash = judge_receiver(ispb(OURS), Some(&account), &to(), Purpose::Withdrawal, one);
         assert_eq!(cash.map(|a| a.id), Err(R::AG03));

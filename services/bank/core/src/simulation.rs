@@ -49,7 +49,10 @@ fn account(n: usize) -> Account {
         holder: Text::parse("Holder").unwrap(),
         tax_id: TaxId::parse(HOLDERS[n]).unwrap(),
         state: STATES[n],
-        balances: Balances { available: Money::from_centavos(OPENING), ..Balances::default() },
+        balances: Balances {
+            available: Money::from_centavos(OPENING),
+            ..Balances::default()
+        },
     }
 }
 
@@ -89,7 +92,11 @@ fn incoming(n: u8, to: usize, centavos: u64) -> IncomingOrder {
 }
 
 fn told(n: u8, status: TransactionStatus) -> Event {
-    Event::Status(StatusReport { end_to_end_id: id(n), status, reason: Some(StatusReason::AB03) })
+    Event::Status(StatusReport {
+        end_to_end_id: id(n),
+        status,
+        reason: Some(StatusReason::AB03),
+    })
 }
 
 #[derive(Clone, Debug)]
@@ -115,10 +122,16 @@ struct World {
 impl World {
     fn new() -> Self {
         let accounts: BTreeMap<_, _> = (0..3).map(|n| (account(n).id, account(n))).collect();
-        let pockets = accounts.keys().map(|id| (Pocket::Available(*id), i128::from(OPENING)));
+        let pockets = accounts
+            .keys()
+            .map(|id| (Pocket::Available(*id), i128::from(OPENING)));
         let mut pockets: BTreeMap<_, _> = pockets.collect();
         pockets.insert(Pocket::Opening, -3 * i128::from(OPENING));
-        Self { accounts, pockets, ..Self::default() }
+        Self {
+            accounts,
+            pockets,
+            ..Self::default()
+        }
     }
 
     fn apply(&mut self, events: &[Event]) -> Vec<Result<Accepted, OrderRefusal>> {
@@ -154,25 +167,40 @@ impl World {
             *self.pockets.entry(posting.from).or_default() -= i128::from(posting.amount.centavos());
             *self.pockets.entry(posting.to).or_default() += i128::from(posting.amount.centavos());
         }
-        self.accounts.extend(changes.accounts.into_iter().map(|account| (account.id, account)));
+        self.accounts
+            .extend(changes.accounts.into_iter().map(|account| (account.id, account)));
         for payment in changes.created {
             let before = self.payments.insert(payment.end_to_end_id, payment);
             assert!(before.is_none(), "a payment is created once");
         }
         for payment in changes.updated {
-            let before =
-                self.payments.insert(payment.end_to_end_id, payment.clone()).expect("updated, so created");
+            let before = self
+                .payments
+                .insert(payment.end_to_end_id, payment.clone())
+                .expect("updated, so created");
             assert_eq!(before.state(), "pending", "an end is final");
-            assert_eq!((before.amount, before.counterparty), (payment.amount, payment.counterparty));
+            assert_eq!(
+                (before.amount, before.counterparty),
+                (payment.amount, payment.counterparty)
+            );
         }
-        self.early.extend(changes.early.into_iter().map(|early| (early.end_to_end_id, early)));
+        self.early.extend(
+            changes
+                .early
+                .into_iter()
+                .map(|early| (early.end_to_end_id, early)),
+        );
         self.keys.extend(changes.keys);
         self.anomalies.extend(changes.anomalies);
     }
 
     /// The invariants, recomputed the slow way from the payments.
     fn check(&self) {
-        assert_eq!(self.pockets.values().sum::<i128>(), 0, "money is neither made nor lost");
+        assert_eq!(
+            self.pockets.values().sum::<i128>(),
+            0,
+            "money is neither made nor lost"
+        );
         let pocket = |pocket| self.pockets.get(&pocket).copied().unwrap_or(0);
         let sum = |wanted: &dyn Fn(&Payment) -> bool| -> i128 {
             let amounts = self.payments.values().filter(|payment| wanted(payment));
@@ -182,20 +210,55 @@ impl World {
             let held = |money: Money| i128::from(money.centavos());
             assert_eq!(held(account.balances.available), pocket(Pocket::Available(*id)));
             assert_eq!(held(account.balances.blocked), pocket(Pocket::Blocked(*id)));
-            assert_eq!(held(account.balances.provisional), pocket(Pocket::Provisional(*id)));
+            assert_eq!(
+                held(account.balances.provisional),
+                pocket(Pocket::Provisional(*id))
+            );
             let pending = sum(
                 &|payment| matches!(&payment.course, Course::Outgoing { account, state: Outgoing::Pending } if account == id),
             );
-            assert_eq!(held(account.balances.blocked), pending, "a block lives as long as its payment");
+            assert_eq!(
+                held(account.balances.blocked),
+                pending,
+                "a block lives as long as its payment"
+            );
             let noted = sum(
                 &|payment| matches!(&payment.course, Course::Incoming { account: Some(account), state: Incoming::Answered } if account == id),
             );
-            assert_eq!(held(account.balances.provisional), noted, "a note lives as long as its payment");
+            assert_eq!(
+                held(account.balances.provisional),
+                noted,
+                "a note lives as long as its payment"
+            );
         }
-        let left = sum(&|p| matches!(p.course, Course::Outgoing { state: Outgoing::Settled { .. }, .. }));
-        let arrived = sum(&|p| matches!(p.course, Course::Incoming { state: Incoming::Settled { .. }, .. }));
-        assert_eq!(pocket(Pocket::Settlement), left - arrived, "the Conta PI's mirror");
-        assert!(self.anomalies.iter().all(|anomaly| anomaly.kind != AnomalyKind::BrokenBook));
+        let left = sum(&|p| {
+            matches!(
+                p.course,
+                Course::Outgoing {
+                    state: Outgoing::Settled { .. },
+                    ..
+                }
+            )
+        });
+        let arrived = sum(&|p| {
+            matches!(
+                p.course,
+                Course::Incoming {
+                    state: Incoming::Settled { .. },
+                    ..
+                }
+            )
+        });
+        assert_eq!(
+            pocket(Pocket::Settlement),
+            left - arrived,
+            "the Conta PI's mirror"
+        );
+        assert!(
+            self.anomalies
+                .iter()
+                .all(|anomaly| anomaly.kind != AnomalyKind::BrokenBook)
+        );
     }
 
     fn available(&self, n: usize) -> u64 {
@@ -229,17 +292,33 @@ fn a_refusal_by_status_or_message_gives_the_money_back_once() {
     world.one(Event::Message(id(2)));
     world.one(Event::Message(id(2)));
     world.one(told(2, TransactionStatus::Rejected));
-    assert_eq!((world.available(0), world.state(1), world.state(2)), (OPENING, "refused", "refused"));
-    assert_eq!(world.payments[&id(2)].refusal(), Some(&Refusal::Message), "the first reason stays");
+    assert_eq!(
+        (world.available(0), world.state(1), world.state(2)),
+        (OPENING, "refused", "refused")
+    );
+    assert_eq!(
+        world.payments[&id(2)].refusal(),
+        Some(&Refusal::Message),
+        "the first reason stays"
+    );
     world.one(told(2, TransactionStatus::SettledDebtor));
-    assert_eq!(world.anomalies.last().map(|anomaly| anomaly.kind), Some(AnomalyKind::Contradiction));
+    assert_eq!(
+        world.anomalies.last().map(|anomaly| anomaly.kind),
+        Some(AnomalyKind::Contradiction)
+    );
 }
 
 #[test]
 fn a_payment_in_is_noted_and_final_only_on_accc() {
     let mut world = World::new();
     world.one(Event::Incoming(incoming(1, 1, 700)));
-    assert_eq!(world.answers, [Answer { end_to_end_id: id(1), verdict: Verdict::Accept }]);
+    assert_eq!(
+        world.answers,
+        [Answer {
+            end_to_end_id: id(1),
+            verdict: Verdict::Accept
+        }]
+    );
     assert_eq!(world.available(1), OPENING, "a note cannot be spent");
     world.one(Event::Incoming(incoming(1, 1, 700)));
     assert_eq!(world.answers.len(), 2, "asked again, the same answer again");
@@ -253,7 +332,10 @@ fn a_payment_in_is_noted_and_final_only_on_accc() {
 #[test]
 fn a_timeout_undoes_the_note_even_when_it_overtakes_the_order() {
     let mut world = World::new();
-    world.apply(&[Event::Incoming(incoming(1, 1, 700)), told(1, TransactionStatus::Rejected)]);
+    world.apply(&[
+        Event::Incoming(incoming(1, 1, 700)),
+        told(1, TransactionStatus::Rejected),
+    ]);
     assert_eq!((world.available(1), world.state(1)), (OPENING, "refused"));
     world.one(told(2, TransactionStatus::Rejected));
     world.one(Event::Incoming(incoming(2, 1, 700)));
@@ -268,7 +350,13 @@ fn an_account_that_is_blocked_neither_pays_nor_receives() {
     assert_eq!(refused, [Err(OrderRefusal::PayerBlocked)]);
     world.one(Event::Incoming(incoming(2, 2, 700)));
     let verdict = Verdict::Reject(StatusReason::AC06);
-    assert_eq!(world.answers, [Answer { end_to_end_id: id(2), verdict }]);
+    assert_eq!(
+        world.answers,
+        [Answer {
+            end_to_end_id: id(2),
+            verdict
+        }]
+    );
     assert_eq!(world.state(2), "refused");
 }
 
@@ -278,27 +366,64 @@ fn orders_are_refused_for_the_first_rule_that_fails() {
     let mut ask = |order: Order| world.apply(&[Event::Order(order)]).remove(0);
     let out = |centavos| order(1, 0, to_account(0, theirs()), centavos);
     assert_eq!(ask(out(0)), Err(OrderRefusal::AmountZero));
-    assert_eq!(ask(order(1, 7, to_account(0, theirs()), 1)), Err(OrderRefusal::PayerUnknown));
+    assert_eq!(
+        ask(order(1, 7, to_account(0, theirs()), 1)),
+        Err(OrderRefusal::PayerUnknown)
+    );
     let available = Money::from_centavos(OPENING);
-    assert_eq!(ask(out(OPENING + 1)), Err(OrderRefusal::InsufficientFunds { available }));
-    assert_eq!(ask(order(1, 0, to_account(0, ours()), 1)), Err(OrderRefusal::SameAccount));
+    assert_eq!(
+        ask(out(OPENING + 1)),
+        Err(OrderRefusal::InsufficientFunds { available })
+    );
+    assert_eq!(
+        ask(order(1, 0, to_account(0, ours()), 1)),
+        Err(OrderRefusal::SameAccount)
+    );
     let refused = Err(OrderRefusal::Receiver(StatusReason::AC03));
     assert_eq!(ask(order(1, 0, to_account(7, ours()), 1)), refused);
-    assert_eq!(ask(order(1, 0, to_account(1, ours()), OPENING)), Ok(Accepted::Settled(id(1))));
-    assert_eq!((world.available(0), world.available(1)), (0, 2 * OPENING), "settled inside the bank");
+    assert_eq!(
+        ask(order(1, 0, to_account(1, ours()), OPENING)),
+        Ok(Accepted::Settled(id(1)))
+    );
+    assert_eq!(
+        (world.available(0), world.available(1)),
+        (0, 2 * OPENING),
+        "settled inside the bank"
+    );
 }
 
 #[test]
 fn a_key_names_one_order_for_ever() {
     let mut world = World::new();
     let key = Some(OrderKey::parse("order-1").unwrap());
-    let first = Order { key, ..order(1, 0, to_account(0, theirs()), 5) };
-    let again = Order { end_to_end_id: id(2), accepted_at: at(9), ..first.clone() };
-    let other = Order { amount: Money::from_centavos(6), ..again.clone() };
-    let asked = [Event::Order(first.clone()), Event::Order(again.clone()), Event::Order(other)];
-    let taken = [Ok(Accepted::ToSend(id(1))), Ok(Accepted::Again(id(1))), Err(OrderRefusal::KeyReused)];
+    let first = Order {
+        key,
+        ..order(1, 0, to_account(0, theirs()), 5)
+    };
+    let again = Order {
+        end_to_end_id: id(2),
+        accepted_at: at(9),
+        ..first.clone()
+    };
+    let other = Order {
+        amount: Money::from_centavos(6),
+        ..again.clone()
+    };
+    let asked = [
+        Event::Order(first.clone()),
+        Event::Order(again.clone()),
+        Event::Order(other),
+    ];
+    let taken = [
+        Ok(Accepted::ToSend(id(1))),
+        Ok(Accepted::Again(id(1))),
+        Err(OrderRefusal::KeyReused),
+    ];
     assert_eq!(world.apply(&asked), taken);
-    assert_eq!(world.apply(&[Event::Order(again), Event::Order(first)]), [Ok(Accepted::Again(id(1))); 2]);
+    assert_eq!(
+        world.apply(&[Event::Order(again), Event::Order(first)]),
+        [Ok(Accepted::Again(id(1))); 2]
+    );
     assert_eq!(world.available(0), OPENING - 5);
 }
 
@@ -310,7 +435,12 @@ fn an_incoming_order_with_the_id_of_another_payment_moves_nothing() {
     world.one(Event::Incoming(incoming(2, 1, 5)));
     world.one(Event::Incoming(incoming(2, 1, 6)));
     assert_eq!(world.answers.len(), 1);
-    assert!(world.anomalies.iter().all(|anomaly| anomaly.kind == AnomalyKind::ReusedId));
+    assert!(
+        world
+            .anomalies
+            .iter()
+            .all(|anomaly| anomaly.kind == AnomalyKind::ReusedId)
+    );
     assert_eq!(world.anomalies.len(), 2);
 }
 
@@ -318,19 +448,33 @@ fn any_event() -> impl Strategy<Value = Event> {
     let n = 0_u8..6;
     let centavos = prop_oneof![Just(0), 1_u64..6_000, Just(i64::MAX as u64)];
     let key = proptest::option::of(0_u8..3);
-    let an_order = (n.clone(), 0_usize..4, 0_usize..4, any::<bool>(), centavos.clone(), key).prop_map(
-        |(n, from, to, inside, centavos, key)| {
+    let an_order = (
+        n.clone(),
+        0_usize..4,
+        0_usize..4,
+        any::<bool>(),
+        centavos.clone(),
+        key,
+    )
+        .prop_map(|(n, from, to, inside, centavos, key)| {
             let ispb = if inside { ours() } else { theirs() };
             let key = key.map(|key| OrderKey::parse(&format!("key-{key}")).unwrap());
-            Event::Order(Order { key, ..order(n, from, to_account(to, ispb), centavos) })
-        },
-    );
+            Event::Order(Order {
+                key,
+                ..order(n, from, to_account(to, ispb), centavos)
+            })
+        });
     let an_incoming =
         (n.clone(), 0_usize..4, centavos).prop_map(|(n, to, c)| Event::Incoming(incoming(n, to, c)));
     let statuses = proptest::sample::select(TransactionStatus::ALL);
     let reasons = proptest::option::of(proptest::sample::select(StatusReason::ALL));
-    let a_status = (n.clone(), statuses, reasons)
-        .prop_map(|(n, status, reason)| Event::Status(StatusReport { end_to_end_id: id(n), status, reason }));
+    let a_status = (n.clone(), statuses, reasons).prop_map(|(n, status, reason)| {
+        Event::Status(StatusReport {
+            end_to_end_id: id(n),
+            status,
+            reason,
+        })
+    });
     let a_message = n.prop_map(|n| Event::Message(id(n)));
     prop_oneof![3 => an_order, 3 => an_incoming, 6 => a_status, 1 => a_message]
 }

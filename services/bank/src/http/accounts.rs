@@ -171,7 +171,13 @@ struct OwnView {
 /// `GET /api/totals`: for checks that no money appears or vanishes.
 pub(super) async fn totals(State(app): State<Arc<App>>) -> Result<Json<TotalsView>, Refused> {
     let sums = app.store.totals().await?;
-    let all = [sums.customers, sums.provisional, sums.settlement, sums.in_transit, sums.opening];
+    let all = [
+        sums.customers,
+        sums.provisional,
+        sums.settlement,
+        sums.in_transit,
+        sums.opening,
+    ];
     let sum = all.iter().map(|centavos| i128::from(*centavos)).sum();
     Ok(Json(TotalsView {
         customers: signed(sums.customers.into()),
@@ -201,6 +207,9 @@ mod tests {
 
     #[test]
     fn sums_keep_their_sign() {
-        assert_eq!([signed(-5), signed(0), signed(123_456)], ["-0.05", "0.00", "1234.56"]);
+        assert_eq!(
+            [signed(-5), signed(0), signed(123_456)],
+            ["-0.05", "0.00", "1234.56"]
+        );
     }
 }

@@ -73,7 +73,12 @@ struct BankView<'a> {
 
 async fn bank(State(app): State<Arc<App>>) -> impl IntoResponse {
     let About { ispb, name, color } = &app.about;
-    let view = BankView { ispb: ispb.as_str(), name, color, version: env!("CARGO_PKG_VERSION") };
+    let view = BankView {
+        ispb: ispb.as_str(),
+        name,
+        color,
+        version: env!("CARGO_PKG_VERSION"),
+    };
     Json(view).into_response()
 }
 

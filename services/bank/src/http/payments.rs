@@ -64,7 +64,13 @@ pub(super) async fn pay(
             (id, known.map_or("pending", |known| known.payment.state()))
         }
     };
-    Ok((StatusCode::ACCEPTED, Json(TakenView { end_to_end_id: id.to_string(), state })))
+    Ok((
+        StatusCode::ACCEPTED,
+        Json(TakenView {
+            end_to_end_id: id.to_string(),
+            state,
+        }),
+    ))
 }
 
 /// Strings end here.
@@ -72,7 +78,9 @@ fn read(headers: &HeaderMap, body: &[u8], id: EndToEndId, now: Timestamp) -> Res
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     // A page of another host cannot send this type without asking first (CORS).
     if !header(CONTENT_TYPE.as_str()).is_some_and(|kind| kind.starts_with("application/json")) {
-        return Err(Refused::bad_request("send the order as Content-Type: application/json"));
+        return Err(Refused::bad_request(
+            "send the order as Content-Type: application/json",
+        ));
     }
     let key = match headers.contains_key("idempotency-key") {
         true => {
@@ -161,7 +169,11 @@ pub(super) async fn show(
     let steps = detail.timeline.into_iter();
     Ok(Json(PaymentView {
         end_to_end_id: id.to_string(),
-        direction: if matches!(payment.course, Course::Incoming { .. }) { "in" } else { "out" },
+        direction: if matches!(payment.course, Course::Incoming { .. }) {
+            "in"
+        } else {
+            "out"
+        },
         book_transfer: matches!(payment.course, Course::Book { .. }),
         state: payment.state(),
         reason: payment.refusal().into(),
@@ -173,6 +185,12 @@ pub(super) async fn show(
         counterparty: (&payment.counterparty).into(),
         description: payment.description.as_ref().map(|text| text.as_str().to_owned()),
         accepted_at: payment.accepted_at.to_string(),
-        timeline: steps.map(|(stage, at, detail)| StepView { stage, at: at.to_string(), detail }).collect(),
+        timeline: steps
+            .map(|(stage, at, detail)| StepView {
+                stage,
+                at: at.to_string(),
+                detail,
+            })
+            .collect(),
     }))
 }

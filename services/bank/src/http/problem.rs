@@ -49,19 +49,25 @@ impl From<OrderRefusal> for Refused {
 impl From<NotDecided> for Refused {
     fn from(why: NotDecided) -> Self {
         let (status, detail) = match why {
-            NotDecided::Busy => {
-                (StatusCode::SERVICE_UNAVAILABLE, "too many orders wait; send it again in a second")
-            }
+            NotDecided::Busy => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "too many orders wait; send it again in a second",
+            ),
             NotDecided::Stopping => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "the bank is stopping and may have taken the order; send it again with the same Idempotency-Key",
             ),
-            NotDecided::Poisoned => {
-                (StatusCode::INTERNAL_SERVER_ERROR, "the order cannot be recorded; the bank's log says why")
-            }
+            NotDecided::Poisoned => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "the order cannot be recorded; the bank's log says why",
+            ),
         };
         let problem = Problem::plain(status, detail);
-        Self(if status == StatusCode::SERVICE_UNAVAILABLE { problem.retry_after(1) } else { problem })
+        Self(if status == StatusCode::SERVICE_UNAVAILABLE {
+            problem.retry_after(1)
+        } else {
+            problem
+        })
     }
 }
 

@@ -59,7 +59,10 @@ mod tests {
         }
         assert!(backoff.pause(None) >= LONGEST / 2);
         backoff.reset();
-        assert_eq!(backoff.pause(Some(Duration::from_secs(7))), Duration::from_secs(7));
+        assert_eq!(
+            backoff.pause(Some(Duration::from_secs(7))),
+            Duration::from_secs(7)
+        );
         assert_eq!(backoff.pause(Some(Duration::from_secs(3600))), ASKED_MAX);
     }
 }

@@ -40,7 +40,9 @@ impl Poster {
     /// Posts until the stop. What is on its way then goes again after the next start.
     pub(crate) async fn run(self, stopping: Stopping) {
         let mut backoff = Backoff::new(self.ids.clone());
-        let Some(recovered) = self.newest(&mut backoff, &stopping).await else { return };
+        let Some(recovered) = self.newest(&mut backoff, &stopping).await else {
+            return;
+        };
         let this = Arc::new(self);
         let mut tasks = JoinSet::new();
         let mut in_flight: HashMap<Id, i64> = HashMap::new();
@@ -92,14 +94,29 @@ impl Poster {
 
     /// One message, until its end at the door is in the book.
     async fn bring(self: Arc<Self>, message: Waiting, tried_before: bool, stopping: Stopping) {
-        if let Some(posted) = self.post(message.message_id, message.body, tried_before, &stopping).await {
-            let end = if matches!(posted, Posted::Taken(_)) { "taken" } else { "refused" };
+        if let Some(posted) = self
+            .post(message.message_id, message.body, tried_before, &stopping)
+            .await
+        {
+            let end = if matches!(posted, Posted::Taken(_)) {
+                "taken"
+            } else {
+                "refused"
+            };
             metrics::counter!("bank_messages_posted_total", "kind" => message.kind, "end" => end)
                 .increment(1);
-            let work = Work::Posted { message_id: message.message_id, posted };
-            if matches!(self.books.book(vec![work]).await.as_deref(), Some([Outcome::Poisoned])) {
+            let work = Work::Posted {
+                message_id: message.message_id,
+                posted,
+            };
+            if matches!(
+                self.books.book(vec![work]).await.as_deref(),
+                Some([Outcome::Poisoned])
+            ) {
                 // It still waits in the store and goes again, to the same answer: not at full speed.
-                Backoff::new(self.ids.clone()).wait(Some(POISON_PAUSE), &stopping).await;
+                Backoff::new(self.ids.clone())
+                    .wait(Some(POISON_PAUSE), &stopping)
+                    .await;
             }
         }
     }
@@ -117,7 +134,9 @@ impl Poster {
                 Said::Taken(resource_id) => return Some(Posted::Taken(resource_id)),
                 Said::Refused(status) if !unknown => {
                     tracing::error!(message.id = %id, status = status.as_u16(), "the switch does not take a message");
-                    return Some(Posted::Refused { status: status.as_u16() });
+                    return Some(Posted::Refused {
+                        status: status.as_u16(),
+                    });
                 }
                 // An earlier attempt may have been stored: only the switch can tell, so ask on.
                 Said::Refused(status) => (format!("HTTP {status}"), None),

@@ -61,7 +61,11 @@ impl<C: Clock> Reader<C> {
                 }
                 Pulled::Later(why, asked) => {
                     (self.up)(false);
-                    tracing::warn!(why, channel = self.icom.channel.as_str(), "the stream does not answer");
+                    tracing::warn!(
+                        why,
+                        channel = self.icom.channel.as_str(),
+                        "the stream does not answer"
+                    );
                     asked
                 }
             };
@@ -99,5 +103,11 @@ fn received(
     now: Timestamp,
 ) -> Work {
     let (message_id, content) = identity.open(bytes, resource_id, now, spi);
-    Work::Message(Box::new(Received { resource_id, channel, message_id, content, stored: gzip(bytes) }))
+    Work::Message(Box::new(Received {
+        resource_id,
+        channel,
+        message_id,
+        content,
+        stored: gzip(bytes),
+    }))
 }

@@ -12,17 +12,26 @@ use crate::bank::{ANA, OURS, order, world};
 async fn the_bank_tells_who_it_is_and_what_it_holds() {
     let (_switch, _setup, bank) = world().await;
     let about = bank.get("/api/bank").await;
-    assert_eq!((&about["ispb"], &about["color"]), (&json!(OURS), &json!("#0b6e4f")));
+    assert_eq!(
+        (&about["ispb"], &about["color"]),
+        (&json!(OURS), &json!("#0b6e4f"))
+    );
     let accounts = bank.get("/api/accounts").await;
     assert_eq!(accounts.as_array().unwrap().len(), 5);
     assert_eq!(accounts[0]["tax_id"], "***.982.247-**", "never the whole CPF");
     assert_eq!(accounts[0]["balance"], "5000.00");
     let page = bank.text("/").await;
-    assert!(page.contains("Pagar com Pix") && !page.contains("https://"), "one page, no other host");
+    assert!(
+        page.contains("Pagar com Pix") && !page.contains("https://"),
+        "one page, no other host"
+    );
     assert_eq!(bank.text("/healthz").await, "ok\n");
     bank.pay(&order("1.00")).await;
     let metrics = bank.text("/metrics").await;
-    assert!(metrics.contains("bank_payments_moved_total{state=\"pending\"}"), "{metrics}");
+    assert!(
+        metrics.contains("bank_payments_moved_total{state=\"pending\"}"),
+        "{metrics}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -40,12 +49,24 @@ async fn a_wrong_order_is_refused_in_one_sentence_that_says_what_to_write() {
     assert_eq!(bank.refused(&wrong).await.0, 422);
     wrong["to"]["tax_id"] = json!("529.982.247-25");
     assert_eq!(bank.refused(&wrong).await.0, 400);
-    let (status, body) = bank.call(Method::POST, "/api/payments", Some(&json!({ "surprise": 1 }))).await;
-    assert_eq!((status, body["status"].as_u64()), (StatusCode::BAD_REQUEST, Some(400)));
+    let (status, body) = bank
+        .call(Method::POST, "/api/payments", Some(&json!({ "surprise": 1 })))
+        .await;
+    assert_eq!(
+        (status, body["status"].as_u64()),
+        (StatusCode::BAD_REQUEST, Some(400))
+    );
     let unknown = "E1111111120270115080000000000000";
-    let (status, _) = bank.call(Method::GET, &format!("/api/payments/{unknown}"), None).await;
+    let (status, _) = bank
+        .call(Method::GET, &format!("/api/payments/{unknown}"), None)
+        .await;
     assert_eq!(status, StatusCode::NOT_FOUND);
-    assert_eq!(bank.call(Method::GET, "/api/accounts/0001/999/entries", None).await.0, StatusCode::NOT_FOUND);
+    assert_eq!(
+        bank.call(Method::GET, "/api/accounts/0001/999/entries", None)
+            .await
+            .0,
+        StatusCode::NOT_FOUND
+    );
     assert!(switch.posts().is_empty());
     assert_eq!(bank.held(ANA).await[0], "5000.00");
 }
@@ -73,6 +94,9 @@ async fn the_page_hears_of_a_payment_when_it_moves() {
         let frame = events.frame().await.unwrap().unwrap();
         heard += std::str::from_utf8(frame.data_ref().unwrap()).unwrap();
     }
-    assert!(heard.contains("event: payment") && heard.contains(&id.to_string()), "{heard}");
+    assert!(
+        heard.contains("event: payment") && heard.contains(&id.to_string()),
+        "{heard}"
+    );
     assert!(heard.contains("\"state\":\"pending\""), "{heard}");
 }

@@ -68,7 +68,13 @@ impl Setup {
         let customers: String = CUSTOMERS.iter().map(account).collect();
         std::fs::write(folder.path().join("customers.toml"), customers).unwrap();
         let listen = SocketAddr::from(([127, 0, 0, 1], free_port().unwrap()));
-        Self { database_url, icom, listen, pki: pki.participant(OURS), folder }
+        Self {
+            database_url,
+            icom,
+            listen,
+            pki: pki.participant(OURS),
+            folder,
+        }
     }
 
     /// Starts the process; it need not be ready.
@@ -87,9 +93,16 @@ impl Setup {
             ("signature.certificate", pem("signature.crt")),
             ("signature.key", pem("signature.key")),
             ("spi.signature_certificate", pem("spi-signature.crt")),
-            ("customers.file", self.folder.path().join("customers.toml").display().to_string()),
+            (
+                "customers.file",
+                self.folder.path().join("customers.toml").display().to_string(),
+            ),
         ];
-        let log = std::fs::File::options().create(true).append(true).open(self.log_file()).unwrap();
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.log_file())
+            .unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_bank"))
             .args(settings.iter().map(|(key, value)| format!("--{key}={value}")))
             .stdout(Stdio::null())
@@ -97,7 +110,11 @@ impl Setup {
             .spawn()
             .unwrap();
         let client = Client::builder(TokioExecutor::new()).build_http();
-        Bank { child, client, base: format!("http://{}", self.listen) }
+        Bank {
+            child,
+            client,
+            base: format!("http://{}", self.listen),
+        }
     }
 
     /// Starts the process and waits until it is ready.
@@ -145,9 +162,16 @@ impl Bank {
 
     /// Asks it to stop and waits for the end.
     pub(crate) async fn stop(mut self) -> ExitStatus {
-        let asked = Command::new("kill").arg("-TERM").arg(self.child.id().to_string()).status().unwrap();
+        let asked = Command::new("kill")
+            .arg("-TERM")
+            .arg(self.child.id().to_string())
+            .status()
+            .unwrap();
         assert!(asked.success());
-        eventually("the bank stops", PATIENCE, || std::future::ready(self.child.try_wait().unwrap())).await
+        eventually("the bank stops", PATIENCE, || {
+            std::future::ready(self.child.try_wait().unwrap())
+        })
+        .await
     }
 
     pub(crate) async fn ready(&self) {
@@ -165,7 +189,9 @@ impl Bank {
         body: Option<&Value>,
         key: Option<&str>,
     ) -> Option<(StatusCode, Bytes)> {
-        let mut request = Request::builder().method(method).uri(format!("{}{path}", self.base));
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.base));
         if body.is_some() {
             request = request.header("Content-Type", "application/json");
         }
@@ -173,14 +199,21 @@ impl Bank {
             request = request.header("Idempotency-Key", key);
         }
         let bytes = body.map(Value::to_string).unwrap_or_default();
-        let response = self.client.request(request.body(Full::new(bytes.into())).unwrap()).await.ok()?;
+        let response = self
+            .client
+            .request(request.body(Full::new(bytes.into())).unwrap())
+            .await
+            .ok()?;
         let status = response.status();
         Some((status, response.into_body().collect().await.ok()?.to_bytes()))
     }
 
     /// A request as a person's program makes it: status, and the body as JSON.
     pub(crate) async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> (StatusCode, Value) {
-        let (status, body) = self.send(method, path, body, None).await.expect("the bank answers");
+        let (status, body) = self
+            .send(method, path, body, None)
+            .await
+            .expect("the bank answers");
         (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
     }
 
@@ -189,7 +222,10 @@ impl Bank {
     }
 
     pub(crate) async fn text(&self, path: &str) -> String {
-        let (_, body) = self.send(Method::GET, path, None, None).await.expect("the bank answers");
+        let (_, body) = self
+            .send(Method::GET, path, None, None)
+            .await
+            .expect("the bank answers");
         String::from_utf8(body.to_vec()).unwrap()
     }
 
@@ -200,8 +236,10 @@ impl Bank {
     }
 
     pub(crate) async fn pay_with_key(&self, order: &Value, key: &str) -> (StatusCode, Value) {
-        let (status, body) =
-            self.send(Method::POST, "/api/payments", Some(order), Some(key)).await.expect("the bank answers");
+        let (status, body) = self
+            .send(Method::POST, "/api/payments", Some(order), Some(key))
+            .await
+            .expect("the bank answers");
         (status, serde_json::from_slice(&body).unwrap())
     }
 
@@ -215,7 +253,10 @@ impl Bank {
     /// Why an order is refused.
     pub(crate) async fn refused(&self, order: &Value) -> (u16, String) {
         let (status, body) = self.call(Method::POST, "/api/payments", Some(order)).await;
-        (status.as_u16(), body["detail"].as_str().unwrap_or_default().to_owned())
+        (
+            status.as_u16(),
+            body["detail"].as_str().unwrap_or_default().to_owned(),
+        )
     }
 
     pub(crate) async fn payment(&self, id: EndToEndId) -> Value {
@@ -234,8 +275,12 @@ impl Bank {
     /// Available, blocked and provisional of an account.
     pub(crate) async fn held(&self, number: &str) -> [String; 3] {
         let accounts = self.get("/api/accounts").await;
-        let account =
-            accounts.as_array().unwrap().iter().find(|account| account["number"] == number).unwrap();
+        let account = accounts
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|account| account["number"] == number)
+            .unwrap();
         ["available", "blocked", "provisional"].map(|pocket| account[pocket].as_str().unwrap().to_owned())
     }
 
@@ -259,7 +304,10 @@ pub(crate) fn order(amount: &str) -> Value {
 
 /// An order from the other bank to an account here, by the CPF of its holder.
 pub(crate) fn incoming(number: &str, amount: &str) -> iso20022::CreditTransfer {
-    let (_, kind, tax_id, ..) = CUSTOMERS.iter().find(|row| row.0 == number).unwrap_or(&CUSTOMERS[0]);
+    let (_, kind, tax_id, ..) = CUSTOMERS
+        .iter()
+        .find(|row| row.0 == number)
+        .unwrap_or(&CUSTOMERS[0]);
     let agent = Ispb::parse(THEIRS.as_bytes()).unwrap();
     let now = SystemClock.now().to_millis();
     let branch = Some(Branch::parse(b"0001").unwrap());

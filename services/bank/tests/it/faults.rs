@@ -74,14 +74,21 @@ async fn a_killed_bank_sends_what_it_had_promised_and_nothing_twice() {
             again.envelope.header.message_id == first.envelope.header.message_id
         };
         assert!(
-            switch.posts().iter().filter(same).all(|again| again.bytes == first.bytes),
+            switch
+                .posts()
+                .iter()
+                .filter(same)
+                .all(|again| again.bytes == first.bytes),
             "same MsgId, same bytes"
         );
     }
     assert_eq!(bank.held(ANA).await, ["4900.00", "0.00", "0.00"]);
     assert_eq!(bank.held(BRUNO).await, ["109.00", "0.00", "0.00"]);
     let totals = bank.balanced().await;
-    assert_eq!((&totals["pending_payments"], &totals["anomalies"]), (&json!(0), &json!(0)));
+    assert_eq!(
+        (&totals["pending_payments"], &totals["anomalies"]),
+        (&json!(0), &json!(0))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -201,18 +208,29 @@ async fn a_stop_confirms_what_is_in_the_book_and_ends_well() {
     switch.answer(order.end_to_end_id).await.unwrap();
     let status = bank.stop().await;
     assert!(status.success(), "{status}: {}", setup.log());
-    assert_eq!(switch.closed_streams(), 3, "two streams of the primary channel, one of the secondary");
+    assert_eq!(
+        switch.closed_streams(),
+        3,
+        "two streams of the primary channel, one of the secondary"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_process_on_the_same_book_waits_for_the_first() {
     let (switch, setup, bank) = world().await;
     let second = setup.spawn();
-    let told = || async { setup.log().contains("another process writes this bank's book").then_some(()) };
+    let told = || async {
+        setup
+            .log()
+            .contains("another process writes this bank's book")
+            .then_some(())
+    };
     eventually("the second process says what it waits for", PATIENCE, told).await;
     bank.kill();
     second.ready().await;
     let id = second.pay(&order("1.00")).await;
     switch.order(id).await;
-    tokio::time::timeout(Duration::from_secs(1), second.balanced()).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(1), second.balanced())
+        .await
+        .unwrap();
 }

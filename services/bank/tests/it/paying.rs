@@ -14,24 +14,49 @@ async fn a_payment_is_blocked_sent_and_settled() {
     assert_eq!(bank.held(ANA).await, ["4989.50", "10.50", "0.00"]);
 
     let (post, tx) = switch.order(id).await;
-    let Document::Pacs008(orders) = &post.envelope.document else { panic!("{post:?}") };
-    assert_eq!((orders.group.priority.as_str(), orders.group.service_level.as_str()), ("HIGH", "PAGPRI"));
-    assert_eq!((tx.amount.to_string().as_str(), tx.local_instrument.as_str()), ("10.50", "MANU"));
+    let Document::Pacs008(orders) = &post.envelope.document else {
+        panic!("{post:?}")
+    };
+    assert_eq!(
+        (
+            orders.group.priority.as_str(),
+            orders.group.service_level.as_str()
+        ),
+        ("HIGH", "PAGPRI")
+    );
+    assert_eq!(
+        (tx.amount.to_string().as_str(), tx.local_instrument.as_str()),
+        ("10.50", "MANU")
+    );
     assert_eq!(tx.debtor_agent.as_str(), OURS);
     iso20022::rules::check_group(orders).unwrap();
     iso20022::rules::check_transaction(&orders.group, &tx).unwrap();
 
     switch.push_status(&[id], TransactionStatus::SettledDebtor, None);
     let payment = bank.becomes(id, "settled").await;
-    let stages: Vec<&str> =
-        payment["timeline"].as_array().unwrap().iter().map(|step| step["stage"].as_str().unwrap()).collect();
+    let stages: Vec<&str> = payment["timeline"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|step| step["stage"].as_str().unwrap())
+        .collect();
     assert_eq!(stages, ["accepted", "blocked", "sent", "settled"]);
     let sent = &payment["timeline"][2];
-    assert_eq!(sent["detail"], resource_of(post.envelope.header.message_id).to_string());
+    assert_eq!(
+        sent["detail"],
+        resource_of(post.envelope.header.message_id).to_string()
+    );
     assert_eq!(bank.held(ANA).await, ["4989.50", "0.00", "0.00"]);
     let totals = bank.balanced().await;
-    assert_eq!((&totals["customers"], &totals["own"]["settlement"]), (&json!("5139.50"), &json!("10.50")));
-    assert!(switch.foreign_headers().is_empty(), "{:?}", switch.foreign_headers());
+    assert_eq!(
+        (&totals["customers"], &totals["own"]["settlement"]),
+        (&json!("5139.50"), &json!("10.50"))
+    );
+    assert!(
+        switch.foreign_headers().is_empty(),
+        "{:?}",
+        switch.foreign_headers()
+    );
     assert!(!setup.log().contains("52998224725"), "a CPF is in the log");
 }
 
@@ -46,13 +71,23 @@ async fn a_refused_payment_gives_the_money_back_once_and_says_why() {
     let payment = bank.becomes(id, "refused").await;
     assert_eq!(
         (&payment["reason"], &payment["reason_text_pt"]),
-        (&json!("AC03"), &json!("agência ou conta do recebedor inexistente"))
+        (
+            &json!("AC03"),
+            &json!("agência ou conta do recebedor inexistente")
+        )
     );
     let last = switch.push_status(&[id], TransactionStatus::SettledDebtor, None);
     switch.confirmed(last).await;
-    assert_eq!(bank.held(ANA).await, ["5000.00", "0.00", "0.00"], "an end is final");
+    assert_eq!(
+        bank.held(ANA).await,
+        ["5000.00", "0.00", "0.00"],
+        "an end is final"
+    );
     let totals = bank.balanced().await;
-    assert_eq!((&totals["customers"], &totals["anomalies"]), (&json!(CUSTOMERS_TOTAL), &json!(1)));
+    assert_eq!(
+        (&totals["customers"], &totals["anomalies"]),
+        (&json!(CUSTOMERS_TOTAL), &json!(1))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -101,7 +136,9 @@ async fn orders_that_wait_together_go_in_messages_of_ten_and_settle_once_each() 
     assert!(sizes.clone().all(|size| (1..=10).contains(&size)));
     assert_eq!(sizes.sum::<usize>(), 200);
     assert_eq!(
-        setup.count("SELECT COUNT(DISTINCT message_id) FROM outbound").await,
+        setup
+            .count("SELECT COUNT(DISTINCT message_id) FROM outbound")
+            .await,
         i64::try_from(posts.len()).unwrap()
     );
 }
@@ -114,7 +151,10 @@ async fn a_payment_inside_the_bank_never_reaches_the_switch() {
         json!({ "ispb": OURS, "branch": "1", "number": BRUNO, "type": "CACC", "tax_id": "11144477735" });
     let id = bank.pay(&inside).await;
     let payment = bank.payment(id).await;
-    assert_eq!((&payment["state"], &payment["book_transfer"]), (&json!("settled"), &json!(true)));
+    assert_eq!(
+        (&payment["state"], &payment["book_transfer"]),
+        (&json!("settled"), &json!(true))
+    );
     assert_eq!(bank.held(ANA).await[0], "4975.00");
     assert_eq!(bank.held(BRUNO).await[0], "125.00");
     let entries = bank.get(&format!("/api/accounts/0001/{BRUNO}/entries")).await;

@@ -15,7 +15,11 @@ async fn money_is_noted_on_acsp_and_given_on_accc() {
     let id = order.end_to_end_id;
     switch.push_orders(std::slice::from_ref(&order));
     assert_eq!(switch.answer(id).await, Ok(()));
-    assert_eq!(bank.held(BRUNO).await, ["100.00", "0.00", "30.00"], "noted before the answer went out");
+    assert_eq!(
+        bank.held(BRUNO).await,
+        ["100.00", "0.00", "30.00"],
+        "noted before the answer went out"
+    );
 
     let told = switch.push_status(&[id], TransactionStatus::SettledCreditor, None);
     let payment = bank.becomes(id, "settled").await;
@@ -24,8 +28,12 @@ async fn money_is_noted_on_acsp_and_given_on_accc() {
         (&payment["direction"], &payment["counterparty"]["name"]),
         (&json!("in"), &json!("Carla Dias"))
     );
-    let stages: Vec<&str> =
-        payment["timeline"].as_array().unwrap().iter().map(|step| step["stage"].as_str().unwrap()).collect();
+    let stages: Vec<&str> = payment["timeline"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|step| step["stage"].as_str().unwrap())
+        .collect();
     assert_eq!(stages, ["received", "answered", "credited"]);
     switch.confirmed(told).await;
     let totals = bank.balanced().await;
@@ -50,14 +58,25 @@ async fn each_reason_not_to_take_an_order_has_its_code() {
     let orders = [unknown, another, closed, blocked, savings, salary, good];
     switch.push_orders(&orders);
     use StatusReason::{AC03, AC06, AC07, AC14, AG03, BE01};
-    let expected = [Err(AC03), Err(BE01), Err(AC07), Err(AC06), Err(AC14), Err(AG03), Ok(())];
+    let expected = [
+        Err(AC03),
+        Err(BE01),
+        Err(AC07),
+        Err(AC06),
+        Err(AC14),
+        Err(AG03),
+        Ok(()),
+    ];
     for (order, expected) in orders.iter().zip(expected) {
         assert_eq!(switch.answer(order.end_to_end_id).await, expected);
     }
     assert_eq!(switch.posts().len(), 1, "one message answers for all of them");
     assert_eq!(bank.held(BRUNO).await, ["100.00", "0.00", "1.00"]);
     let refused = bank.payment(orders[3].end_to_end_id).await;
-    assert_eq!((&refused["state"], &refused["reason"]), (&json!("refused"), &json!("AC06")));
+    assert_eq!(
+        (&refused["state"], &refused["reason"]),
+        (&json!("refused"), &json!("AC06"))
+    );
     bank.balanced().await;
 }
 
@@ -96,17 +115,27 @@ async fn a_timeout_undoes_the_note_wherever_it_overtakes_the_order() {
     let late = incoming(BRUNO, "5.00");
     switch.push_orders(std::slice::from_ref(&late));
     switch.answer(late.end_to_end_id).await.unwrap();
-    switch.push_status(&[late.end_to_end_id], TransactionStatus::Rejected, Some(StatusReason::AB03));
+    switch.push_status(
+        &[late.end_to_end_id],
+        TransactionStatus::Rejected,
+        Some(StatusReason::AB03),
+    );
     let payment = bank.becomes(late.end_to_end_id, "refused").await;
     assert_eq!(payment["reason"], "AB03");
 
     let overtaken = incoming(BRUNO, "6.00");
-    let told =
-        switch.push_status(&[overtaken.end_to_end_id], TransactionStatus::Rejected, Some(StatusReason::AB03));
+    let told = switch.push_status(
+        &[overtaken.end_to_end_id],
+        TransactionStatus::Rejected,
+        Some(StatusReason::AB03),
+    );
     switch.confirmed(told).await;
     switch.push_orders(std::slice::from_ref(&overtaken));
     bank.becomes(overtaken.end_to_end_id, "refused").await;
-    assert!(switch.answers(overtaken.end_to_end_id).is_empty(), "a dead order gets no answer");
+    assert!(
+        switch.answers(overtaken.end_to_end_id).is_empty(),
+        "a dead order gets no answer"
+    );
     assert_eq!(bank.held(BRUNO).await, ["100.00", "0.00", "0.00"]);
     assert_eq!(bank.balanced().await["customers"], CUSTOMERS_TOTAL);
 }
@@ -116,14 +145,20 @@ async fn a_message_that_cannot_be_trusted_is_kept_answered_and_not_applied() {
     let (switch, setup, bank) = world().await;
     let (forged, good) = (incoming(ANA, "1000.00"), incoming(BRUNO, "2.00"));
     let sealed = switch.sealed(|message_id, at| pacs_008(message_id, at, std::slice::from_ref(&forged)));
-    let altered = String::from_utf8(sealed.to_vec()).unwrap().replace("1000.00", "9000.00");
+    let altered = String::from_utf8(sealed.to_vec())
+        .unwrap()
+        .replace("1000.00", "9000.00");
     let forged_id = switch.new_resource();
     switch.push_bytes(forged_id, Bytes::from(altered));
     let garbage_id = switch.new_resource();
     switch.push_bytes(garbage_id, Bytes::from_static(b"<not-xml"));
     switch.push_orders(std::slice::from_ref(&good));
 
-    assert_eq!(switch.answer(good.end_to_end_id).await, Ok(()), "the rest of the stream goes on");
+    assert_eq!(
+        switch.answer(good.end_to_end_id).await,
+        Ok(()),
+        "the rest of the stream goes on"
+    );
     let reference = switch
         .posted("the garbage is answered", |post| match &post.envelope.document {
             Document::Admi002(refusal) if refusal.reference.as_str() == garbage_id.to_string() => {
@@ -133,14 +168,24 @@ async fn a_message_that_cannot_be_trusted_is_kept_answered_and_not_applied() {
         })
         .await;
     assert_eq!(reference.as_str(), garbage_id.to_string());
-    let refusals =
-        switch.posts().into_iter().filter(|post| matches!(post.envelope.document, Document::Admi002(_)));
+    let refusals = switch
+        .posts()
+        .into_iter()
+        .filter(|post| matches!(post.envelope.document, Document::Admi002(_)));
     assert_eq!(refusals.count(), 2);
-    assert_eq!(setup.count("SELECT COUNT(*) FROM inbound WHERE outcome = 'unreadable'").await, 2);
+    assert_eq!(
+        setup
+            .count("SELECT COUNT(*) FROM inbound WHERE outcome = 'unreadable'")
+            .await,
+        2
+    );
     assert_eq!(setup.count("SELECT COUNT(*) FROM payment").await, 1);
     assert_eq!(bank.held(ANA).await[2], "0.00");
     let log = setup.log();
-    assert!(log.contains(&forged_id.to_string()) && !log.contains("Carla"), "logged by id, without names");
+    assert!(
+        log.contains(&forged_id.to_string()) && !log.contains("Carla"),
+        "logged by id, without names"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -103,11 +103,25 @@ impl Switch {
             let handler = Arc::new(move |request: Request<Incoming>, _: Arc<Peer>| {
                 answer(state.clone(), news.clone(), keys.clone(), channel, request)
             });
-            tokio::spawn(serve(listener, pki.server_tls("spi"), ServerLimits::default(), handler, stopping));
+            tokio::spawn(serve(
+                listener,
+                pki.server_tls("spi"),
+                ServerLimits::default(),
+                handler,
+                stopping,
+            ));
         }
         let bank = Ispb::parse(bank.as_bytes()).unwrap();
         let (signer, ids) = (pki.service_signer("spi"), Ids::system());
-        Self { state, news, addresses, signer, ids, bank, _stop: [stop_primary, stop_secondary] }
+        Self {
+            state,
+            news,
+            addresses,
+            signer,
+            ids,
+            bank,
+            _stop: [stop_primary, stop_secondary],
+        }
     }
 
     pub(crate) fn addresses(&self) -> [SocketAddr; 2] {
@@ -171,13 +185,19 @@ impl Switch {
             Document::Pacs002(statuses) => Some(&statuses.transactions),
             Document::Pacs008(_) | Document::Admi002(_) => None,
         });
-        reports.flatten().filter(|report| report.original_end_to_end_id == id).cloned().collect()
+        reports
+            .flatten()
+            .filter(|report| report.original_end_to_end_id == id)
+            .cloned()
+            .collect()
     }
 
     /// The bank's answer to this payment: ACSP, or why not.
     pub(crate) async fn answer(&self, id: EndToEndId) -> Result<(), StatusReason> {
-        let report =
-            eventually("the bank answers", PATIENCE, async || self.answers(id).into_iter().next()).await;
+        let report = eventually("the bank answers", PATIENCE, async || {
+            self.answers(id).into_iter().next()
+        })
+        .await;
         match report.status {
             TransactionStatus::AcceptedSettlementInProcess => Ok(()),
             TransactionStatus::Rejected => Err(report.reasons[0].code.unwrap()),
@@ -215,7 +235,13 @@ impl Switch {
             Document::Pacs002(_) => MessageDefinition::Pacs002,
             Document::Admi002(_) => MessageDefinition::Admi002,
         };
-        let header = AppHdr { from: SPI_ISPB, to: self.bank, message_id, definition, created_at: now };
+        let header = AppHdr {
+            from: SPI_ISPB,
+            to: self.bank,
+            message_id,
+            definition,
+            created_at: now,
+        };
         seal_envelope(&Envelope { header, document }, &self.signer, "key-info-id").into()
     }
 
@@ -259,19 +285,29 @@ pub(crate) fn statuses(
     status: TransactionStatus,
     code: Option<StatusReason>,
 ) -> Document {
-    let settled = matches!(status, TransactionStatus::SettledCreditor | TransactionStatus::SettledDebtor);
+    let settled = matches!(
+        status,
+        TransactionStatus::SettledCreditor | TransactionStatus::SettledDebtor
+    );
     let report = |id: &EndToEndId| TransactionStatusReport {
         original_instruction_id: (*id).into(),
         original_end_to_end_id: *id,
         status,
         reasons: code
-            .map(|code| StatusReasonInformation { code: Some(code), additional: Vec::new() })
+            .map(|code| StatusReasonInformation {
+                code: Some(code),
+                additional: Vec::new(),
+            })
             .into_iter()
             .collect(),
         settled_at: settled.then_some(created_at),
         settlement_date: None,
     };
-    Document::Pacs002(Pacs002 { message_id, created_at, transactions: ids.iter().map(report).collect() })
+    Document::Pacs002(Pacs002 {
+        message_id,
+        created_at,
+        transactions: ids.iter().map(report).collect(),
+    })
 }
 
 pub(crate) fn pacs_008(message_id: MsgId, created_at: Timestamp, orders: &[CreditTransfer]) -> Document {
@@ -282,7 +318,10 @@ pub(crate) fn pacs_008(message_id: MsgId, created_at: Timestamp, orders: &[Credi
         priority: Priority::High,
         service_level: ServiceLevel::Priority,
     };
-    Document::Pacs008(Pacs008 { group, transactions: orders.to_vec() })
+    Document::Pacs008(Pacs008 {
+        group,
+        transactions: orders.to_vec(),
+    })
 }
 
 async fn answer(
@@ -301,8 +340,11 @@ async fn answer(
         "host",
         "user-agent",
     ];
-    let foreign =
-        request.headers().keys().filter(|name| !ALLOWED.contains(&name.as_str())).map(ToString::to_string);
+    let foreign = request
+        .headers()
+        .keys()
+        .filter(|name| !ALLOWED.contains(&name.as_str()))
+        .map(ToString::to_string);
     let foreign: Vec<String> = foreign.collect();
     state.lock().unwrap().foreign_headers.extend(foreign);
     let path = request.uri().path().to_owned();
@@ -325,16 +367,28 @@ async fn taken(
     channel: usize,
     request: Request<Incoming>,
 ) -> Response<Full<Bytes>> {
-    let kind = request.headers().get("content-type").map(|value| value.to_str().unwrap().to_owned());
+    let kind = request
+        .headers()
+        .get("content-type")
+        .map(|value| value.to_str().unwrap().to_owned());
     assert_eq!(kind.as_deref(), Some("application/xml; charset=utf-8"));
-    let zipped = request.headers().get("content-encoding").is_some_and(|value| value == "gzip");
-    assert_eq!(zipped, channel == SECONDARY, "gzip is mandatory on the secondary channel");
+    let zipped = request
+        .headers()
+        .get("content-encoding")
+        .is_some_and(|value| value == "gzip");
+    assert_eq!(
+        zipped,
+        channel == SECONDARY,
+        "gzip is mandatory on the secondary channel"
+    );
     let Ok(mut bytes) = read_body(request.into_body(), 1 << 20).await else {
         return status(StatusCode::BAD_REQUEST);
     };
     if zipped {
         let mut plain = Vec::new();
-        flate2::read::GzDecoder::new(&bytes[..]).read_to_end(&mut plain).unwrap();
+        flate2::read::GzDecoder::new(&bytes[..])
+            .read_to_end(&mut plain)
+            .unwrap();
         bytes = plain.into();
     }
     let opened = iso20022::open(&bytes, keys).expect("the bank's messages verify");
@@ -343,7 +397,11 @@ async fn taken(
     let answered = {
         let mut state = state.lock().unwrap();
         let answered = state.plan.pop_front().unwrap_or(201);
-        state.posts.push(Post { bytes, envelope, channel });
+        state.posts.push(Post {
+            bytes,
+            envelope,
+            channel,
+        });
         answered
     };
     loop {
@@ -356,7 +414,9 @@ async fn taken(
     let mut response = status(StatusCode::from_u16(answered).unwrap());
     if answered == 201 {
         let id = resource_of(message_id).to_string();
-        response.headers_mut().insert("PI-ResourceId", id.parse().unwrap());
+        response
+            .headers_mut()
+            .insert("PI-ResourceId", id.parse().unwrap());
     }
     if answered == 429 || answered == 503 {
         response.headers_mut().insert("Retry-After", "0".parse().unwrap());
@@ -372,8 +432,12 @@ pub(crate) fn resource_of(message_id: MsgId) -> ResourceId {
 }
 
 fn confirm(state: &mut State, token: &str) -> bool {
-    let Some(batch) = state.batches.remove(token) else { return false };
-    state.confirmed.extend(batch.messages.into_iter().map(|(id, _)| id));
+    let Some(batch) = state.batches.remove(token) else {
+        return false;
+    };
+    state
+        .confirmed
+        .extend(batch.messages.into_iter().map(|(id, _)| id));
     true
 }
 
@@ -401,7 +465,11 @@ async fn pulled(state: &Mutex<State>, news: &Notify, channel: usize, path: &str)
                 return status(StatusCode::GONE);
             }
             // Asked again with the same token: the same batch again, until its own token is used.
-            let again = state.answered.get(path).filter(|next| state.batches.contains_key(*next)).cloned();
+            let again = state
+                .answered
+                .get(path)
+                .filter(|next| state.batches.contains_key(*next))
+                .cloned();
             if let Some(next) = again {
                 return batch_answer(&next, &state.batches[&next].messages);
             }
@@ -422,23 +490,41 @@ async fn pulled(state: &Mutex<State>, news: &Notify, channel: usize, path: &str)
     }
     let mut state = state.lock().unwrap();
     state.tokens += 1;
-    let next = format!("{}/stream/{}", path.split("/stream").next().unwrap(), state.tokens);
+    let next = format!(
+        "{}/stream/{}",
+        path.split("/stream").next().unwrap(),
+        state.tokens
+    );
     let most = state.queue[channel].len().min(10);
     let messages: Vec<_> = state.queue[channel].drain(..most).collect();
     let response = batch_answer(&next, &messages);
     state.answered.insert(path.to_owned(), next.clone());
-    state.batches.insert(next, Batch { messages, channel, delivered: Instant::now() });
+    state.batches.insert(
+        next,
+        Batch {
+            messages,
+            channel,
+            delivered: Instant::now(),
+        },
+    );
     response
 }
 
 fn batch_answer(next: &str, messages: &[(ResourceId, Bytes)]) -> Response<Full<Bytes>> {
-    let mut response = status(if messages.is_empty() { StatusCode::NO_CONTENT } else { StatusCode::OK });
+    let mut response = status(if messages.is_empty() {
+        StatusCode::NO_CONTENT
+    } else {
+        StatusCode::OK
+    });
     let headers = response.headers_mut();
     headers.insert("PI-Pull-Next", next.parse().unwrap());
     if messages.is_empty() {
         return response;
     }
-    headers.insert("Content-Type", "multipart/mixed; boundary=\"simple boundary\"".parse().unwrap());
+    headers.insert(
+        "Content-Type",
+        "multipart/mixed; boundary=\"simple boundary\"".parse().unwrap(),
+    );
     let mut body = Vec::new();
     for (id, bytes) in messages {
         let head = "--simple boundary\r\nContent-Type: application/xml; charset=utf-8\r\n";

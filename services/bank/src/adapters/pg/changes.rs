@@ -122,7 +122,9 @@ async fn write_balances(tx: &mut Transaction<'_, Postgres>, changes: &Changes) -
         for (side, sign) in [(posting.from, -1), (posting.to, 1)] {
             if matches!(side, Pocket::Settlement | Pocket::InTransit | Pocket::Opening) {
                 let delta = own.entry(pocket(side).0).or_default();
-                *delta = delta.checked_add(sign * posting.amount.to_i64()).ok_or(StoreError::Overflow)?;
+                *delta = delta
+                    .checked_add(sign * posting.amount.to_i64())
+                    .ok_or(StoreError::Overflow)?;
             }
         }
     }
@@ -284,9 +286,19 @@ async fn write_oddities(tx: &mut Transaction<'_, Postgres>, changes: &Changes) -
             "INSERT INTO anomaly (end_to_end_id, kind, at)
              SELECT * FROM UNNEST($1::text[], $2::text[], $3::timestamptz[])",
         )
-        .bind(anomalies.iter().map(|a| a.end_to_end_id.as_str()).collect::<Vec<_>>())
+        .bind(
+            anomalies
+                .iter()
+                .map(|a| a.end_to_end_id.as_str())
+                .collect::<Vec<_>>(),
+        )
         .bind(anomalies.iter().map(|a| a.kind.as_str()).collect::<Vec<_>>())
-        .bind(anomalies.iter().map(|a| a.at.into()).collect::<Vec<OffsetDateTime>>())
+        .bind(
+            anomalies
+                .iter()
+                .map(|a| a.at.into())
+                .collect::<Vec<OffsetDateTime>>(),
+        )
         .execute(&mut **tx)
         .await?;
     }
@@ -312,9 +324,11 @@ async fn write_outbound(
     .bind(at)
     .execute(&mut **tx)
     .await?;
-    let items = messages
-        .iter()
-        .flat_map(|m| (0_i32..).zip(&m.payments).map(|(i, id)| (m.message_id.as_str(), i, id.as_str())));
+    let items = messages.iter().flat_map(|m| {
+        (0_i32..)
+            .zip(&m.payments)
+            .map(|(i, id)| (m.message_id.as_str(), i, id.as_str()))
+    });
     let (mut ids, mut positions, mut payments) = (Vec::new(), Vec::new(), Vec::new());
     for (id, position, payment) in items {
         ids.push(id);
@@ -363,8 +377,18 @@ async fn write_posted(
           WHERE e.kind = 'pacs.008' AND e.state = 'taken'",
     )
     .bind(posted.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>())
-    .bind(posted.iter().map(|(_, posted)| resource(posted)).collect::<Vec<_>>())
-    .bind(posted.iter().map(|(_, posted)| status(posted)).collect::<Vec<_>>())
+    .bind(
+        posted
+            .iter()
+            .map(|(_, posted)| resource(posted))
+            .collect::<Vec<_>>(),
+    )
+    .bind(
+        posted
+            .iter()
+            .map(|(_, posted)| status(posted))
+            .collect::<Vec<_>>(),
+    )
     .bind(at)
     .execute(&mut **tx)
     .await?;

@@ -66,13 +66,20 @@ pub(super) async fn gather(
     };
     names.outbound.extend(known.by_resource.values());
     known.outbound = outbound(tx, &names.outbound).await?;
-    names.payments.extend(known.outbound.values().flat_map(|message| &message.payments));
+    names
+        .payments
+        .extend(known.outbound.values().flat_map(|message| &message.payments));
     let keys = keys(tx, &names.keys).await?;
     names.payments.extend(keys.iter().map(|(_, id)| *id));
     let payments = payments(tx, &names.payments).await?;
     let early = early_statuses(tx, &names.payments).await?;
     let accounts = accounts(tx, &names.accounts, &payments).await?;
-    known.facts = Facts { accounts, payments, early, keys };
+    known.facts = Facts {
+        accounts,
+        payments,
+        early,
+        keys,
+    };
     Ok(known)
 }
 
@@ -115,7 +122,10 @@ async fn by_resource(
             .bind(texts(ids))
             .fetch_all(&mut **tx)
             .await?;
-    found.iter().map(|(resource, message)| Ok((resource_id(resource)?, message_id(message)?))).collect()
+    found
+        .iter()
+        .map(|(resource, message)| Ok((resource_id(resource)?, message_id(message)?)))
+        .collect()
 }
 
 async fn early_refusals(
@@ -153,7 +163,9 @@ async fn outbound(
     for (id, kind, payment) in found {
         let message = messages.entry(message_id(&id)?).or_default();
         message.orders = kind == "pacs.008";
-        message.payments.extend(payment.as_deref().map(end_to_end_id).transpose()?);
+        message
+            .payments
+            .extend(payment.as_deref().map(end_to_end_id).transpose()?);
     }
     Ok(messages)
 }
@@ -171,7 +183,10 @@ async fn keys(
             .fetch_all(&mut **tx)
             .await?;
     let read = |(key, id): &(String, String)| {
-        Ok((OrderKey::parse(key).map_err(|_| StoreError::Corrupt("key"))?, end_to_end_id(id)?))
+        Ok((
+            OrderKey::parse(key).map_err(|_| StoreError::Corrupt("key"))?,
+            end_to_end_id(id)?,
+        ))
     };
     found.iter().map(read).collect()
 }
@@ -204,7 +219,11 @@ async fn early_statuses(
             .await?;
     let read = |(id, reason, at): &(String, String, OffsetDateTime)| {
         let reason = StatusReason::parse(reason.as_bytes()).map_err(|_| corrupt("reason")())?;
-        Ok(EarlyStatus { end_to_end_id: end_to_end_id(id)?, reason, at: (*at).into() })
+        Ok(EarlyStatus {
+            end_to_end_id: end_to_end_id(id)?,
+            reason,
+            at: (*at).into(),
+        })
     };
     rows.iter().map(read).collect()
 }

@@ -98,7 +98,12 @@ impl Ledger {
         let name = format!("bank-writer-{token:016x}");
         let options: PgConnectOptions = url.parse()?;
         let options = options.application_name(&name).log_statements(LevelFilter::Off);
-        Ok(Self { options, unsafe_durability, name, conn: None })
+        Ok(Self {
+            options,
+            unsafe_durability,
+            name,
+            conn: None,
+        })
     }
 
     /// Makes sure that this process is the writer.
@@ -161,7 +166,9 @@ impl Ledger {
     async fn take_over(&self) -> Result<PgConnection, StoreError> {
         let mut conn = PgConnection::connect_with(&self.options).await?;
         if !self.unsafe_durability {
-            pix_runtime::pg::refuse_unsafe(&mut conn).await.map_err(|e| StoreError::Lost(e.to_string()))?;
+            pix_runtime::pg::refuse_unsafe(&mut conn)
+                .await
+                .map_err(|e| StoreError::Lost(e.to_string()))?;
         }
         sqlx::query(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
@@ -176,7 +183,9 @@ impl Ledger {
 }
 
 async fn await_lock(conn: &mut PgConnection) -> Result<(), StoreError> {
-    let lock = sqlx::query("SELECT pg_advisory_lock($1)").bind(WRITER_LOCK).execute(conn);
+    let lock = sqlx::query("SELECT pg_advisory_lock($1)")
+        .bind(WRITER_LOCK)
+        .execute(conn);
     tokio::pin!(lock);
     if let Ok(locked) = tokio::time::timeout(LOCK_PATIENCE, &mut lock).await {
         locked?;

@@ -137,7 +137,11 @@ impl Reader {
                 }
                 Course::Book { .. } | Course::Outgoing { .. } | Course::Incoming { .. } => None,
             };
-            Ok(PaymentLine { payment, created_at: row.created_at.into(), payer })
+            Ok(PaymentLine {
+                payment,
+                created_at: row.created_at.into(),
+                payer,
+            })
         };
         rows.into_iter().map(line).collect()
     }
@@ -156,8 +160,15 @@ impl Reader {
         .bind(id.as_str())
         .fetch_all(&self.0)
         .await?;
-        let timeline = steps.into_iter().map(|(stage, at, detail)| (stage, at.into(), detail)).collect();
-        Ok(Some(PaymentDetail { payment: row.try_into()?, account, timeline }))
+        let timeline = steps
+            .into_iter()
+            .map(|(stage, at, detail)| (stage, at.into(), detail))
+            .collect();
+        Ok(Some(PaymentDetail {
+            payment: row.try_into()?,
+            account,
+            timeline,
+        }))
     }
 
     /// Sums over the whole book, of one instant.
@@ -175,7 +186,9 @@ impl Reader {
                     (SELECT COUNT(*) FROM anomaly) AS anomalies
                FROM account"
         );
-        Ok(sqlx::query_as(sqlx::AssertSqlSafe(text)).fetch_one(&self.0).await?)
+        Ok(sqlx::query_as(sqlx::AssertSqlSafe(text))
+            .fetch_one(&self.0)
+            .await?)
     }
 
     /// The oldest messages of a channel that wait to go out, without those in `in_flight`.
@@ -196,13 +209,20 @@ impl Reader {
         .await?;
         let read = |(id, message_id, kind, body): (i64, String, String, Vec<u8>)| {
             let message_id = MsgId::parse(message_id.as_bytes()).map_err(|_| corrupt("message_id")())?;
-            Ok(Waiting { id, message_id, kind, body: body.into() })
+            Ok(Waiting {
+                id,
+                message_id,
+                kind,
+                body: body.into(),
+            })
         };
         rows.into_iter().map(read).collect()
     }
 
     /// The newest message there is: up to this one, earlier processes may have tried.
     pub(crate) async fn newest_outbound(&self) -> Result<i64, StoreError> {
-        Ok(sqlx::query_scalar("SELECT COALESCE(MAX(id), 0) FROM outbound").fetch_one(&self.0).await?)
+        Ok(sqlx::query_scalar("SELECT COALESCE(MAX(id), 0) FROM outbound")
+            .fetch_one(&self.0)
+            .await?)
     }
 }

@@ -15,7 +15,9 @@ pub(super) fn corrupt(what: &'static str) -> impl Fn() -> StoreError {
 }
 
 pub(super) fn money(centavos: i64) -> Result<Money, StoreError> {
-    u64::try_from(centavos).map(Money::from_centavos).map_err(|_| StoreError::Corrupt("amount"))
+    u64::try_from(centavos)
+        .map(Money::from_centavos)
+        .map_err(|_| StoreError::Corrupt("amount"))
 }
 
 pub(super) fn end_to_end_id(text: &str) -> Result<EndToEndId, StoreError> {
@@ -103,9 +105,10 @@ impl From<&Payment> for PaymentRow {
     fn from(payment: &Payment) -> Self {
         let (course, account, receiver, by_us) = match &payment.course {
             Course::Outgoing { account, .. } => ("out", Some(account.0), None, None),
-            Course::Incoming { account, state: Incoming::Refused { by_us, .. } } => {
-                ("in", account.map(|id| id.0), None, Some(*by_us))
-            }
+            Course::Incoming {
+                account,
+                state: Incoming::Refused { by_us, .. },
+            } => ("in", account.map(|id| id.0), None, Some(*by_us)),
             Course::Incoming { account, .. } => ("in", account.map(|id| id.0), None, None),
             Course::Book { from, to, .. } => ("book", Some(from.0), Some(to.0), None),
         };
@@ -157,16 +160,27 @@ impl TryFrom<PaymentRow> for Payment {
 
 fn course(row: &PaymentRow) -> Result<Course, StoreError> {
     let at = || row.ended_at.map(Into::into).ok_or_else(corrupt("ended_at"));
-    let refusal = || row.refusal.as_deref().and_then(Refusal::from_code).ok_or_else(corrupt("refusal"));
+    let refusal = || {
+        row.refusal
+            .as_deref()
+            .and_then(Refusal::from_code)
+            .ok_or_else(corrupt("refusal"))
+    };
     let account = row.account.map(AccountId);
     match row.course.as_str() {
         "out" => {
             let state = match row.state.as_str() {
                 "pending" => Outgoing::Pending,
                 "settled" => Outgoing::Settled { at: at()? },
-                _ => Outgoing::Refused { at: at()?, refusal: refusal()? },
+                _ => Outgoing::Refused {
+                    at: at()?,
+                    refusal: refusal()?,
+                },
             };
-            Ok(Course::Outgoing { account: account.ok_or_else(corrupt("account"))?, state })
+            Ok(Course::Outgoing {
+                account: account.ok_or_else(corrupt("account"))?,
+                state,
+            })
         }
         "in" => {
             let state = match row.state.as_str() {
@@ -182,7 +196,11 @@ fn course(row: &PaymentRow) -> Result<Course, StoreError> {
         }
         _ => {
             let to = row.receiver.map(AccountId).ok_or_else(corrupt("receiver"))?;
-            Ok(Course::Book { from: account.ok_or_else(corrupt("account"))?, to, settled_at: at()? })
+            Ok(Course::Book {
+                from: account.ok_or_else(corrupt("account"))?,
+                to,
+                settled_at: at()?,
+            })
         }
     }
 }

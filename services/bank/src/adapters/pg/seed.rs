@@ -52,7 +52,10 @@ pub(super) async fn open_accounts(
     .bind(at)
     .execute(&mut **tx)
     .await?;
-    let total = balances.iter().try_fold(0_i64, |sum, n| sum.checked_add(*n)).ok_or(StoreError::Overflow)?;
+    let total = balances
+        .iter()
+        .try_fold(0_i64, |sum, n| sum.checked_add(*n))
+        .ok_or(StoreError::Overflow)?;
     sqlx::query("UPDATE own_account SET balance = balance - $1 WHERE name = 'opening'")
         .bind(total)
         .execute(&mut **tx)
