@@ -4,7 +4,6 @@
 //! Nothing here sleeps on a guess: tests advance a clock or wait for a condition with [`eventually`].
 //! Functions panic with the reason, because that is how a test fails.
 
-mod binary;
 mod database;
 mod golden;
 mod own;
@@ -15,7 +14,6 @@ mod wait;
 
 use pix_runtime::Ids;
 
-pub use binary::binary;
 pub use database::{TestDatabase, database, empty_database};
 pub use golden::{assert_golden, golden};
 pub use own::{OwnPart, OwnParts};
