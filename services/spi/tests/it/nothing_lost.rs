@@ -3,11 +3,11 @@
 //! These tests kill what they use, so each has parts of its own; nextest runs them one at a time (group
 //! `kill`).
 
-use pix_testkit::OwnParts;
+use pix_testkit::{Fault, FaultProxy, OwnParts};
 use sqlx::{Connection as _, PgConnection};
 
 use crate::storm::ride_out;
-use crate::support::TestSpi;
+use crate::support::{A, B, Heard, SOON, TestSpi, Urls};
 
 /// Payments under way when the fault comes.
 const PAYMENTS: usize = 200;
@@ -62,6 +62,88 @@ async fn kill_connections_again_and_again_so_that_commits_lose_their_answers() {
 }
 
 #[tokio::test]
+async fn kill_the_answers_of_postgres_so_that_commits_are_unknown() {
+    let database = pix_testkit::empty_database("spi").await;
+    let shared = pix_testkit::parts().await;
+    let direct = database.url_as("spi_app");
+    let port = direct
+        .rsplit_once(':')
+        .and_then(|(_, rest)| rest.split('/').next())
+        .expect("a port");
+    let proxy = FaultProxy::start(([127, 0, 0, 1], port.parse().expect("a number")).into()).await;
+    let through = direct.replace(&format!(":{port}/"), &format!(":{}/", proxy.address().port()));
+    assert_ne!(through, direct);
+    let urls = Urls {
+        writer: through,
+        owner: database.url(),
+        nats: shared.nats.url(),
+        redis: shared.redis.url(),
+    };
+    let mut spi = TestSpi::start_on(urls).await;
+    let (a, b) = (spi.bank(A), spi.bank(B));
+    // What is sent arrives, and what is answered does not: cut ever a little later in the conversation, with
+    // steps shorter than the answer to a COMMIT (18 octets), until the cut lies behind its end.
+    let (mut octets, mut payments, mut uncut) = (0, 0_usize, 0);
+    while uncut < 3 {
+        octets += 9;
+        payments += 1;
+        let connections = proxy.connections();
+        proxy.set(Fault::CutAnswerAfter(octets));
+        let message = a.pacs_008(vec![a.order(B, "1.00")]);
+        let mended = async {
+            let cut = async || (proxy.connections() > connections).then_some(());
+            pix_testkit::eventually("the book connects again", SOON, cut).await;
+            proxy.set(Fault::None);
+        };
+        tokio::pin!(mended);
+        let posted = a.post(message);
+        tokio::pin!(posted);
+        tokio::select! {
+            _ = &mut posted => {
+                proxy.set(Fault::None);
+                uncut += 1;
+            }
+            () = &mut mended => drop(posted.await),
+        }
+    }
+    let (mut from_a, mut from_b) = (a.reader(), b.reader());
+    let orders = from_b.hear_until(payments).await;
+    for orders in orders.chunks(10) {
+        let accepted: Vec<_> = orders
+            .iter()
+            .filter_map(|what| {
+                if let Heard::Order(id) = what {
+                    Some((*id, None))
+                } else {
+                    None
+                }
+            })
+            .collect();
+        assert_eq!(
+            accepted.len(),
+            orders.len(),
+            "B hears of each order once, and of nothing else"
+        );
+        b.post(b.pacs_002(&accepted)).await;
+    }
+    from_a.hear_until(payments).await;
+    assert_eq!(
+        spi.balance(A).await,
+        (format!("{}.00", 1_000_000 - payments), "0.00".to_owned())
+    );
+    assert_eq!(
+        spi.balance(B).await,
+        (format!("{}.00", 1_000_000 + payments), "0.00".to_owned())
+    );
+    let (holds, words) = spi.audit().await;
+    assert!(holds, "{words}");
+    let log = spi.log();
+    assert!(log.contains("lost had happened"), "some COMMITs were in");
+    assert!(log.contains("lost had not happened"), "and some were not");
+    assert!(spi.stop().await.success(), "the same process lived through it");
+}
+
+#[tokio::test]
 async fn kill_nats_and_redis_and_erase_what_they_keep() {
     let mut parts = OwnParts::start().await;
     let mut spi = TestSpi::start_on_own(&parts).await;
@@ -76,7 +158,7 @@ async fn kill_nats_and_redis_and_erase_what_they_keep() {
     })
     .await;
     // Whatever JetStream forgot was not ours to lose: what comes after is published on a stream made anew.
-    pix_testkit::eventually("the last event is published", crate::support::SOON, || async {
+    pix_testkit::eventually("the last event is published", SOON, || async {
         let behind = "SELECT (SELECT max(id) FROM event) - (SELECT max(published_id) FROM event_cursor)";
         (spi.count(behind).await == 0).then_some(())
     })
