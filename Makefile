@@ -11,7 +11,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 BINARIES := -p pix -p spi -p bank
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-binaries lint fmt deny down purge parts test-parts clean
+.PHONY: help run test lint fmt deny down purge parts test-parts clean
 
 help:
 	@sed -n 's/^#   \(make .*\)/\1/p' Makefile
@@ -22,12 +22,8 @@ run: parts
 	@exec $(TARGET)/release/pix up $(ARGS)
 
 # TEST="-p spi" or TEST="-E 'test(audit)'" narrows what runs.
-test: test-parts test-binaries
+test: test-parts
 	@CARGO="$(CARGO)" scripts/run-tests $(TEST)
-
-# The tests that kill processes start these.
-test-binaries:
-	$(CARGO) build --locked $(BINARIES)
 
 lint:
 	$(CARGO) fmt --all --check

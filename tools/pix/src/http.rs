@@ -45,20 +45,39 @@ impl Http {
     }
 
     pub(crate) async fn get(&self, port: u16, path: &str) -> Result<Answer, Silent> {
-        self.send("GET", port, path, Bytes::new()).await
+        self.send("GET", port, path, None, Bytes::new()).await
     }
 
-    pub(crate) async fn post(&self, port: u16, path: &str, body: &Value) -> Result<Answer, Silent> {
-        self.send("POST", port, path, Bytes::from(body.to_string())).await
+    /// An order repeated under the same key is done once.
+    pub(crate) async fn post(
+        &self,
+        port: u16,
+        path: &str,
+        body: &Value,
+        key: Option<&str>,
+    ) -> Result<Answer, Silent> {
+        self.send("POST", port, path, key, Bytes::from(body.to_string()))
+            .await
     }
 
-    async fn send(&self, method: &str, port: u16, path: &str, body: Bytes) -> Result<Answer, Silent> {
+    async fn send(
+        &self,
+        method: &str,
+        port: u16,
+        path: &str,
+        key: Option<&str>,
+        body: Bytes,
+    ) -> Result<Answer, Silent> {
         let address = format!("127.0.0.1:{port}");
         let silent = |why: String| Silent {
             address: address.clone(),
             why,
         };
-        let request = hyper::Request::builder()
+        let mut request = hyper::Request::builder();
+        if let Some(key) = key {
+            request = request.header("idempotency-key", key);
+        }
+        let request = request
             .method(method)
             .uri(format!("http://{address}{path}"))
             .header("content-type", "application/json")

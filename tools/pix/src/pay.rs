@@ -138,7 +138,7 @@ pub(crate) async fn pay(place: &Place, http: &Http, order: &Order<'_>) -> anyhow
     });
     let port = place.ports.bank(payer);
     let answer = http
-        .post(port, "/api/payments", &body)
+        .post(port, "/api/payments", &body, None)
         .await
         .context("start everything with `pix up`")?;
     let Some(end_to_end_id) = answer.body["end_to_end_id"]

@@ -30,7 +30,7 @@ pub(crate) struct Supervised {
 #[derive(Clone, Debug)]
 enum First {
     Starting,
-    Ready,
+    Ready(Duration),
     Failed(String),
 }
 
@@ -57,15 +57,15 @@ impl Supervised {
         }
     }
 
-    /// Waits until it serves for the first time.
+    /// Waits until it serves for the first time; gives how long that took from its start.
     ///
     /// # Errors
     /// One sentence, with the end of its log, when it does not.
-    pub(crate) async fn ready(&mut self) -> anyhow::Result<()> {
+    pub(crate) async fn ready(&mut self) -> anyhow::Result<Duration> {
         loop {
             match self.first.borrow_and_update().clone() {
                 First::Starting => {}
-                First::Ready => return Ok(()),
+                First::Ready(took) => return Ok(took),
                 First::Failed(why) => anyhow::bail!("{why}"),
             }
             match tokio::time::timeout(PATIENCE, self.first.changed()).await {
@@ -123,11 +123,10 @@ impl Keeper {
                 self.tell.send_replace(First::Failed(ended));
                 return;
             }
-            let first_line = ended.lines().next().unwrap_or_default();
-            say(&format!(
-                "{first_line}; starting it again in {} ms",
-                wait.as_millis()
-            ));
+            // The error ends with the last lines of the log; on one line they would drown what matters.
+            let how = ended.lines().next().unwrap_or_default();
+            let how = how.split_once("; the end of ").map_or(how, |(how, _)| how);
+            say(&format!("{how}; starting it again in {} ms", wait.as_millis()));
             tokio::select! {
                 () = tokio::time::sleep(wait) => self.board.update(&name, |entry| entry.restarts += 1),
                 () = asked_to_stop(&mut self.stopping) => return,
@@ -152,7 +151,13 @@ impl Keeper {
                         say(&format!("{name} serves again after {} ms", started.elapsed().as_millis()));
                     }
                     *has_served = true;
-                    self.tell.send_replace(First::Ready);
+                    self.tell.send_if_modified(|first| {
+                        let is_first = matches!(first, First::Starting);
+                        if is_first {
+                            *first = First::Ready(started.elapsed());
+                        }
+                        is_first
+                    });
                 }
                 Err(error) => {
                     stop(name, process).await;

@@ -17,7 +17,7 @@ use crate::cli;
 use crate::configs::{self, Parts};
 use crate::http::Http;
 use crate::pay;
-use crate::place::{Place, Ports};
+use crate::place::{Place, Ports, private_dir};
 use crate::seed::{self, BANKS};
 use crate::supervisor::Supervised;
 
@@ -99,6 +99,8 @@ async fn start(place: &Place, options: &cli::Up, fleet: &mut Fleet) -> anyhow::R
     seed::write_missing(place)?;
 
     let postgres = prepare_postgres(place).await?;
+    private_dir(&place.path("redis"))?;
+    private_dir(&place.path("nats"))?;
     let redis = Redis::prepare(&place.path("redis"), place.ports.redis())?;
     let nats = Nats::prepare(&place.path("nats"), place.ports.nats())?;
     fleet
@@ -189,7 +191,6 @@ impl Fleet {
 
     /// Starts the units together and waits until all of them serve.
     async fn step(&mut self, units: impl IntoIterator<Item = Unit>) -> anyhow::Result<()> {
-        let asked = Instant::now();
         let start = |Unit { spec, port, http }| {
             self.board.enter(&spec.name, port, http);
             Supervised::start(spec, Arc::clone(&self.board))
@@ -197,12 +198,8 @@ impl Fleet {
         let step = units.into_iter().map(start).collect();
         self.steps.push(step);
         for unit in self.steps.last_mut().into_iter().flatten() {
-            unit.ready().await?;
-            say(&format!(
-                "{} serves ({} ms)",
-                unit.name(),
-                asked.elapsed().as_millis()
-            ));
+            let took = unit.ready().await?;
+            say(&format!("{} serves after {} ms", unit.name(), took.as_millis()));
         }
         Ok(())
     }
