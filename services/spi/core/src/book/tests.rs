@@ -1,6 +1,11 @@
+use std::sync::Arc;
+
+use pix_domain::{Money, MsgId, ResourceId, ServiceLevel, StatusReason};
 use proptest::prelude::*;
 
 use super::*;
+use crate::order::{Order, Refusal, Verdict};
+use crate::outgoing::{Channel, Item, Outgoing};
 
 const A: &[u8; 8] = b"11111111";
 const B: &[u8; 8] = b"22222222";
