@@ -38,7 +38,7 @@ CREATE TABLE message_in (
     kind        text        NOT NULL,
     raw         bytea       COMPRESSION lz4 NOT NULL
 ) PARTITION BY RANGE (day);
-CREATE INDEX message_in_seq ON message_in USING brin (seq);
+CREATE INDEX message_in_seq ON message_in USING brin (seq) WITH (autosummarize = on);
 
 -- (ISPB, MsgId) of what was taken in: the same bytes get the same PI-ResourceId. Looked up for 48 hours.
 CREATE TABLE message_key (
@@ -47,7 +47,7 @@ CREATE TABLE message_key (
     message_id  text  NOT NULL,
     digest      bytea NOT NULL,
     resource_id bytea NOT NULL,
-    PRIMARY KEY (day, sender, message_id)
+    PRIMARY KEY (sender, message_id, day)
 ) PARTITION BY RANGE (day);
 
 CREATE TABLE payment (
@@ -69,7 +69,7 @@ CREATE TABLE payment (
     transaction    bytea       COMPRESSION lz4 NOT NULL,
     PRIMARY KEY (month, end_to_end_id)
 ) PARTITION BY RANGE (month);
-CREATE INDEX payment_seq ON payment USING brin (seq);
+CREATE INDEX payment_seq ON payment USING brin (seq) WITH (autosummarize = on);
 
 -- Step 1: blocked. Step 2: settled, released or refused. The key allows one end.
 CREATE TABLE payment_step (
@@ -85,7 +85,7 @@ CREATE TABLE payment_step (
     PRIMARY KEY (month, end_to_end_id, step),
     CHECK ((step = 1) = (outcome = 'blocked'))
 ) PARTITION BY RANGE (month);
-CREATE INDEX payment_step_seq ON payment_step USING brin (seq);
+CREATE INDEX payment_step_seq ON payment_step USING brin (seq) WITH (autosummarize = on);
 
 -- So much from one account to another: zero-sum by shape.
 CREATE TABLE posting (
@@ -98,7 +98,7 @@ CREATE TABLE posting (
     end_to_end_id text,
     at            timestamptz NOT NULL
 ) PARTITION BY RANGE (day);
-CREATE INDEX posting_seq ON posting USING brin (seq);
+CREATE INDEX posting_seq ON posting USING brin (seq) WITH (autosummarize = on);
 
 -- Transactions on their way into messages. `fragment` is the canonical XML that goes into one; a pacs.008's
 -- is in its payment.
@@ -113,8 +113,10 @@ CREATE TABLE outbox (
     month         integer,
     created_at    timestamptz NOT NULL,
     fragment      bytea,
-    PRIMARY KEY (day, id)
+    PRIMARY KEY (id, day)
 ) PARTITION BY RANGE (day);
+-- For questions about one payment: its items were written between its receipt and its end.
+CREATE INDEX outbox_created_at ON outbox USING brin (created_at) WITH (autosummarize = on);
 
 -- Events of a COMMIT, one per subject, published in order.
 CREATE TABLE event (

@@ -1,3 +1,5 @@
+-- Numbers lead in the keys: what recovery and the sweeper ask is `id >= n`, over all days.
+--
 -- Formed messages. Forming is a durable act: the row is committed before the first byte leaves, and an
 -- unconfirmed message is always the same row, the same bytes, the same ResourceId.
 
@@ -11,7 +13,7 @@ CREATE TABLE delivery (
     message_id    text        NOT NULL,
     created_at    timestamptz NOT NULL,
     bytes         bytea       COMPRESSION lz4 NOT NULL,
-    PRIMARY KEY (day, id)
+    PRIMARY KEY (id, day)
 ) PARTITION BY RANGE (day);
 
 -- An outbox item belongs to at most one delivery: the key says so.
@@ -22,7 +24,7 @@ CREATE TABLE delivery_item (
     delivery_id   bigint   NOT NULL,
     position      smallint NOT NULL,
     end_to_end_id text,
-    PRIMARY KEY (outbox_day, outbox_id)
+    PRIMARY KEY (outbox_id, outbox_day)
 ) PARTITION BY RANGE (outbox_day);
 
 -- The reader asked for what comes after it.
@@ -30,7 +32,7 @@ CREATE TABLE confirmation (
     delivery_day date        NOT NULL,
     delivery_id  bigint      NOT NULL,
     at           timestamptz NOT NULL,
-    PRIMARY KEY (delivery_day, delivery_id)
+    PRIMARY KEY (delivery_id, delivery_day)
 ) PARTITION BY RANGE (delivery_day);
 
 -- Where recovery starts reading: nothing below is unformed or unconfirmed.

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use pix_domain::{Ispb, ResourceId, Timestamp};
-use sqlx::Row as _;
 use sqlx::postgres::PgConnection;
+use sqlx::{Executor as _, Row as _};
 use time::OffsetDateTime;
 
 /// Advisory locks of the SPI live under this number (`PI`).
@@ -121,7 +121,17 @@ async fn open(url: &str) -> Result<(PgConnection, i32), StoreError> {
         .fetch_one(&mut connection)
         .await?;
     let backend = row.try_get(0)?;
+    index_paths_only(&mut connection).await?;
     Ok((connection, backend))
+}
+
+/// Keeps the planner on the index paths. A partition that was just made looks empty, and a plan made for an
+/// empty table reads it whole: once it has grown, that is every row for every batch.
+pub(crate) async fn index_paths_only(connection: &mut PgConnection) -> Result<(), StoreError> {
+    connection
+        .execute("SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off")
+        .await?;
+    Ok(())
 }
 
 /// The day (UTC) that `at` falls in.

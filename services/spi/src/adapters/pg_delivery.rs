@@ -12,7 +12,7 @@ use spi_core::former::Group;
 use spi_core::outgoing::{Form, Mailbox, Parcel};
 use spi_core::streams::Delivery;
 
-use super::pg::{Exclusive, StoreError, day, ispb, parsed, resource_id};
+use super::pg::{Exclusive, StoreError, day, index_paths_only, ispb, parsed, resource_id};
 use super::pg_book::channel;
 
 /// Advisory lock of the one who forms and confirms.
@@ -68,7 +68,7 @@ impl DeliveryStore {
             .fetch_one(&mut self.pg.connection)
             .await?;
         let (outbox_from, delivery_from) = (row.try_get::<i64, _>(0)?, row.try_get::<i64, _>(1)?);
-        let last = sqlx::query("SELECT id FROM delivery ORDER BY day DESC, id DESC LIMIT 1")
+        let last = sqlx::query("SELECT id FROM delivery ORDER BY id DESC LIMIT 1")
             .fetch_optional(&mut self.pg.connection)
             .await?;
         let last: i64 = last.map_or(Ok(0), |row| row.try_get(0))?;
@@ -185,6 +185,7 @@ impl DeliveryStore {
 /// What the sweeper finds: outbox items from `outbox_from` on that belong to no message.
 pub(crate) async fn sweep(pool: &PgPool, outbox_from: i64) -> Result<Vec<Parcel>, StoreError> {
     let mut connection = pool.acquire().await?;
+    index_paths_only(&mut connection).await?;
     unformed(&mut connection, outbox_from).await
 }
 

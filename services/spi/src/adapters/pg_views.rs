@@ -5,7 +5,7 @@ use serde::Serialize;
 use sqlx::{PgPool, Row as _};
 use time::OffsetDateTime;
 
-use super::pg::{StoreError, day};
+use super::pg::StoreError;
 
 /// One Conta PI.
 #[derive(Serialize)]
@@ -126,17 +126,24 @@ pub(crate) async fn payment(pool: &PgPool, id: EndToEndId) -> Result<PaymentView
         });
         view.reason = reason;
     }
-    // Messages about it: an outbox item belongs to the day it was decided, within a day of the receipt.
+    // Messages about it were decided between its receipt and its end; what was told again later is not shown.
+    let ended_at = steps
+        .iter()
+        .filter(|_| view.state != "pending")
+        .map(|step| step.try_get(3))
+        .last();
+    let until: OffsetDateTime = ended_at.unwrap_or_else(|| Ok(received_at + time::Duration::days(1)))?;
     let deliveries = sqlx::query(
         "SELECT o.form, d.destination, d.message_id, d.resource_id, d.created_at, c.at
          FROM outbox o
          JOIN delivery_item i ON i.outbox_day = o.day AND i.outbox_id = o.id
          JOIN delivery d ON d.day = i.delivery_day AND d.id = i.delivery_id
          LEFT JOIN confirmation c ON c.delivery_day = d.day AND c.delivery_id = d.id
-         WHERE o.end_to_end_id = $1 AND o.day >= $2 ORDER BY o.id",
+         WHERE o.end_to_end_id = $1 AND o.created_at BETWEEN $2 AND $3 ORDER BY o.id",
     )
     .bind(id.as_str())
-    .bind(day(received_at.into()))
+    .bind(received_at)
+    .bind(until)
     .fetch_all(pool)
     .await?;
     for row in &deliveries {
