@@ -164,6 +164,34 @@ pub(crate) async fn until_all_ended(switch: &Switch, from: Bank, to: Bank, ids: 
     settled
 }
 
+/// The order of each payment reached the receiver in one message, and each message went under one ResourceId.
+pub(crate) async fn assert_each_delivered_once(switch: &Switch, ids: &[String]) {
+    let mut resource_of = BTreeMap::new();
+    for id in ids {
+        let payment = get(switch, switch.ops_port(), &format!("/payments/{id}")).await;
+        let timeline = payment["timeline"].as_array().cloned().unwrap_or_default();
+        let formed: Vec<_> = timeline
+            .iter()
+            .filter(|event| event["stage"] == "formed")
+            .collect();
+        let orders = formed
+            .iter()
+            .filter(|event| text(event, "detail").starts_with("pacs.008"))
+            .count();
+        assert!(
+            orders <= 1,
+            "{id} was sent to its receiver in {orders} messages: {payment}"
+        );
+        for event in formed {
+            let (message, resource) = (text(event, "message_id"), text(event, "resource_id"));
+            let known = resource_of
+                .entry(message.to_owned())
+                .or_insert_with(|| resource.to_owned());
+            assert_eq!(known, resource, "{message} went under two ResourceIds");
+        }
+    }
+}
+
 async fn get(switch: &Switch, port: u16, path: &str) -> Value {
     eventually(
         &format!("{path} is answered"),

@@ -196,12 +196,16 @@ impl Switch {
             .collect()
     }
 
+    /// Waits for it while it is being started again.
     pub(crate) async fn pid(&self, name: &str) -> u32 {
-        let processes = self.processes().await;
-        let found = processes.iter().find(|(found, _)| found == name);
-        found
-            .unwrap_or_else(|| panic!("{name} is not among {processes:?}"))
-            .1
+        eventually(&format!("{name} runs"), Duration::from_secs(30), async || {
+            let processes = self.processes().await;
+            processes
+                .iter()
+                .find(|(found, _)| found == name)
+                .map(|(_, pid)| *pid)
+        })
+        .await
     }
 
     /// SIGKILL; gives the pid that it had.
