@@ -132,6 +132,17 @@ impl Icom {
         }
     }
 
+    /// `GET /api/v1/out/catalog`: whether the switch answers this participant, which a long poll tells only
+    /// when it ends.
+    pub async fn answers(&self) -> bool {
+        let uri = format!("{}/api/v1/out/catalog", self.base);
+        let Ok(request) = self.request(Method::GET, &uri).body(Full::default()) else {
+            return false;
+        };
+        let answer = self.client.send(request).await;
+        answer.is_ok_and(|(head, _)| head.status == StatusCode::OK)
+    }
+
     /// `DELETE` of the token: confirms its batch and ends the stream. An answer of 410 says as much.
     pub async fn close(&self, token: &str) {
         let Ok(request) = self

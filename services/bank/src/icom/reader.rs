@@ -39,10 +39,11 @@ impl<C: Clock> Reader<C> {
     pub(crate) async fn run(self, stopping: Stopping) {
         let mut backoff = Backoff::new(self.ids.clone());
         let mut token: Option<String> = None;
+        let mut met = false;
         while !stopping.is_stopped() {
             let pulled = tokio::select! {
                 () = stopping.stopped() => break,
-                pulled = self.icom.pull(token.as_deref()) => pulled,
+                pulled = self.pull(token.as_deref(), &mut met) => pulled,
             };
             let pause = match pulled {
                 Pulled::Messages { next, messages } => {
@@ -61,6 +62,7 @@ impl<C: Clock> Reader<C> {
                 }
                 Pulled::Later(why, asked) => {
                     (self.up)(false);
+                    met = false;
                     tracing::warn!(
                         why,
                         channel = self.icom.channel.as_str(),
@@ -76,6 +78,15 @@ impl<C: Clock> Reader<C> {
         if let Some(token) = token {
             self.icom.close(&token).await;
         }
+    }
+
+    /// After a silence the switch is greeted first: a long poll says only at its end that it is heard.
+    async fn pull(&self, token: Option<&str>, met: &mut bool) -> Pulled {
+        if !*met {
+            *met = self.icom.answers().await;
+            (self.up)(*met);
+        }
+        self.icom.pull(token).await
     }
 
     /// Verifies, parses and books a batch; false when the bank stops before it is in.

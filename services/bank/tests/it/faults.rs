@@ -206,6 +206,7 @@ async fn a_stop_confirms_what_is_in_the_book_and_ends_well() {
     let order = incoming(BRUNO, "1.00");
     switch.push_orders(std::slice::from_ref(&order));
     switch.answer(order.end_to_end_id).await.unwrap();
+    switch.streams_started(3).await;
     let status = bank.stop().await;
     assert!(status.success(), "{status}: {}", setup.log());
     assert_eq!(

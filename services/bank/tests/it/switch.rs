@@ -63,6 +63,7 @@ struct State {
     confirmed: Vec<ResourceId>,
     closed: Vec<String>,
     gone: bool,
+    started: usize,
     tokens: u32,
     foreign_headers: Vec<String>,
 }
@@ -151,6 +152,12 @@ impl Switch {
 
     pub(crate) fn is_confirmed(&self, id: ResourceId) -> bool {
         self.state.lock().unwrap().confirmed.contains(&id)
+    }
+
+    /// Waits until so many streams were answered for the first time.
+    pub(crate) async fn streams_started(&self, count: usize) {
+        let enough = async || (self.state.lock().unwrap().started >= count).then_some(());
+        eventually("the bank reads its streams", PATIENCE, enough).await;
     }
 
     pub(crate) fn closed_streams(&self) -> usize {
@@ -356,6 +363,7 @@ async fn answer(
             state.closed.push(path);
             status(StatusCode::OK)
         }
+        _ if path.ends_with("/catalog") => status(StatusCode::OK),
         _ => pulled(&state, &news, channel, &path).await,
     }
 }
@@ -490,6 +498,7 @@ async fn pulled(state: &Mutex<State>, news: &Notify, channel: usize, path: &str)
     }
     let mut state = state.lock().unwrap();
     state.tokens += 1;
+    state.started += usize::from(path.ends_with("/start"));
     let next = format!(
         "{}/stream/{}",
         path.split("/stream").next().unwrap(),
