@@ -29,6 +29,9 @@ pub use state::{Account, Closed, End, Facts, FactsNeeded, KnownMessage, Open};
 /// being verified or queued. Longer than any verification takes; shorter than anyone notices.
 pub const EXPIRY_GRACE: Duration = Duration::from_millis(500);
 
+/// Payments that expire in one batch: after an outage there are many, and a COMMIT and its events stay small.
+pub const EXPIRIES_MAX: usize = 1000;
+
 /// The account that opening balances come from. The only one that may be negative.
 pub const FUNDING_ACCOUNT: Ispb = SPI_ISPB;
 
@@ -145,15 +148,16 @@ impl Book {
         needed
     }
 
-    /// Decides a batch. `horizon` bounds what may expire: `now`, or when commands still wait, the receipt
-    /// of the last one taken, so that a backlog never turns an answer that came in time into AB03.
+    /// Decides a batch. Payments expire whose deadline, grace included, is not after `horizon`; none when it
+    /// is `None`. While commands still wait it is the receipt of the last one taken, so that a backlog never
+    /// turns an answer that came in time into AB03.
     #[must_use]
     pub fn decide(
         &self,
         commands: &[Command],
         facts: &Facts,
         now: Timestamp,
-        horizon: Timestamp,
+        horizon: Option<Timestamp>,
     ) -> Decision {
         let mut draft = Draft::new(self, facts, now);
         for (position, command) in commands.iter().enumerate() {
@@ -166,11 +170,10 @@ impl Book {
             };
             draft.batch.receipts.push(receipt);
         }
-        for (_, id) in self
-            .deadlines
-            .iter()
-            .take_while(|(deadline, _)| deadline.plus(EXPIRY_GRACE) <= horizon)
-        {
+        let due = self.deadlines.iter().take_while(|(deadline, _)| {
+            horizon.is_some_and(|horizon| deadline.plus(EXPIRY_GRACE) <= horizon)
+        });
+        for (_, id) in due.take(EXPIRIES_MAX) {
             if let Some(open) = draft.open(id).cloned() {
                 draft.expire(*id, &open);
             }

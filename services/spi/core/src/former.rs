@@ -58,15 +58,13 @@ impl Former {
         }
     }
 
-    /// The next message to form at `now`, when one is due: the oldest full one, else the oldest that has
-    /// waited `wait`.
+    /// The next message to form at `now`, when one is due: it is full, or its oldest transaction has waited
+    /// `wait`. The one that waits longest goes first, so that full messages of some never starve the others.
     pub fn pop(&mut self, now: Timestamp, wait: Duration) -> Option<(Group, Vec<Parcel>)> {
-        let due = self
-            .oldest
-            .first()
-            .copied()
-            .filter(|(since, _)| since.plus(wait) <= now);
-        let (since, group) = self.full.first().copied().or(due)?;
+        let due = self.oldest.first().copied();
+        let due = due.filter(|(since, _)| since.plus(wait) <= now);
+        let full = self.full.first().copied();
+        let (since, group) = due.into_iter().chain(full).min()?;
         let queue = self
             .waiting
             .get_mut(&group)
@@ -152,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_message_goes_before_an_older_one_that_is_not() {
+    fn a_full_message_waits_for_nobody_but_those_that_are_due_before_it() {
         let mut former = Former::default();
         former.push(status(1, b"11111111", 0));
         for id in 2..=13 {
@@ -186,5 +184,16 @@ mod tests {
             ids.extend(taken.iter().map(|parcel| parcel.id));
         }
         assert_eq!(ids, (0..25).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn full_messages_do_not_starve_what_is_due() {
+        let mut former = Former::default();
+        former.push(status(1, b"11111111", 0));
+        for id in 2..=30 {
+            former.push(status(id, b"22222222", 5));
+        }
+        let (group, _) = former.pop(at(30), Duration::from_millis(25)).expect("due");
+        assert_eq!(group.mailbox.destination.as_str(), "11111111");
     }
 }

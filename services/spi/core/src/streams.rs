@@ -240,6 +240,8 @@ impl Streams {
                 effects.push(Effect::Confirm(id, std::mem::take(batch)));
                 stream.state = State::Closing;
                 stream.waiters.push(waiter);
+                let outdated = stream.current.replace(token);
+                outdated.map(|token| self.tokens.remove(&token));
                 self.waiters.insert(waiter, id);
             }
             State::Confirming => {
@@ -284,7 +286,8 @@ impl Streams {
         effects
     }
 
-    /// The request went away without its reply.
+    /// The request went away without its reply. A stream whose first request went away has no token that
+    /// anybody knows: its place is free at once.
     pub fn abandon(&mut self, waiter: Waiter, now: Timestamp) {
         let Some(id) = self.waiters.remove(&waiter) else {
             return;
@@ -294,6 +297,13 @@ impl Streams {
         };
         stream.waiters.retain(|other| *other != waiter);
         stream.idle_since = now;
+        let unnamed = stream.current.is_none() && stream.waiters.is_empty();
+        if unnamed && matches!(stream.state, State::Waiting { .. }) {
+            let mailbox = stream.mailbox;
+            self.streams.remove(&id);
+            let inbox = self.inboxes.entry(mailbox).or_default();
+            inbox.streams.retain(|other| *other != id);
+        }
     }
 
     /// Time passes: long polls end empty, idle streams expire.

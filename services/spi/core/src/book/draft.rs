@@ -1,6 +1,6 @@
 //! A batch in the making.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use pix_domain::{
@@ -127,9 +127,7 @@ impl<'a> Draft<'a> {
                 }
             }
             Content::Answers { message_id, answers } => {
-                for answer in answers {
-                    self.answer(inbound, *message_id, answer);
-                }
+                self.answers(inbound, *message_id, answers);
             }
             Content::Complaint { .. } => {}
             Content::Unreadable(refusal) => self.refuse_message(inbound, refusal.clone()),
@@ -234,46 +232,57 @@ impl<'a> Draft<'a> {
         self.closed.insert(order.end_to_end_id, closed);
     }
 
-    fn answer(&mut self, inbound: &Inbound, message_id: MsgId, answer: &Answer) {
-        let id = answer.end_to_end_id;
-        let complain = |draft: &mut Self, description: &str| {
+    /// Answers one by one; what is wrong with some goes back in one admi.002 for each kind of fault.
+    fn answers(&mut self, inbound: &Inbound, message_id: MsgId, answers: &[Answer]) {
+        let mut complaints: BTreeMap<&'static str, Vec<EndToEndId>> = BTreeMap::new();
+        for answer in answers {
+            if let Err(why) = self.answer(inbound, answer) {
+                complaints.entry(why).or_default().push(answer.end_to_end_id);
+            }
+        }
+        for (why, ids) in complaints {
+            let named: Vec<_> = ids.iter().map(|id| format!("EndToEndId={id}")).collect();
             let refusal = MessageRefusal {
                 reference: message_id.to_string(),
                 reason: "Situacao de pagamento recusada".to_owned(),
                 location: Some("TxInfAndSts".to_owned()),
-                description: Some(description.to_owned()),
-                additional: Some(format!("EndToEndId={id}")),
+                description: Some(why.to_owned()),
+                additional: Some(named.join(" ")),
             };
-            draft.refuse_message(inbound, refusal);
-        };
-        if let Says::Nonsense(why) = &answer.says {
-            return complain(self, why);
+            self.refuse_message(inbound, refusal);
+        }
+    }
+
+    /// One answer, or why it is none.
+    fn answer(&mut self, inbound: &Inbound, answer: &Answer) -> Result<(), &'static str> {
+        let id = answer.end_to_end_id;
+        if let Says::Nonsense(why) = answer.says {
+            return Err(why);
         }
         if let Some(open) = self.open(&id).cloned() {
             if open.receiver != inbound.sender {
-                return complain(self, NOT_THE_RECEIVER);
+                return Err(NOT_THE_RECEIVER);
             }
-            return match &answer.says {
+            match &answer.says {
                 _ if inbound.received_at > open.deadline => self.expire(id, &open),
                 Says::Accepted => self.settle(id, &open),
                 Says::Rejected(refusal) => self.release(id, &open, refusal.clone()),
-                Says::Nonsense(_) => unreachable!("answered above"),
-            };
-        }
-        match self.closed(&id).cloned() {
-            None => complain(self, "no payment with this EndToEndId waits for an answer"),
-            Some(Closed {
-                end: End::Refused(_), ..
-            }) => {
-                complain(self, "no payment with this EndToEndId waits for an answer");
+                Says::Nonsense(_) => unreachable!("returned above"),
             }
-            Some(closed) if closed.receiver != inbound.sender => complain(self, NOT_THE_RECEIVER),
-            Some(closed) => match (&closed.end, &answer.says) {
-                // The receiver repeats its own refusal: it knows.
-                (End::Released(own), Says::Rejected(_)) if own.reason != StatusReason::AB03 => {}
-                _ => self.tell_end(closed.receiver, TransactionStatus::SettledCreditor, id, &closed),
-            },
+            return Ok(());
         }
+        let closed = self.closed(&id).cloned();
+        let known = closed.filter(|closed| !matches!(closed.end, End::Refused(_)));
+        let closed = known.ok_or("no payment with this EndToEndId waits for an answer")?;
+        if closed.receiver != inbound.sender {
+            return Err(NOT_THE_RECEIVER);
+        }
+        match (&closed.end, &answer.says) {
+            // The receiver repeats its own refusal: it knows.
+            (End::Released(own), Says::Rejected(_)) if own.reason != StatusReason::AB03 => {}
+            _ => self.tell_end(closed.receiver, TransactionStatus::SettledCreditor, id, &closed),
+        }
+        Ok(())
     }
 
     fn settle(&mut self, id: EndToEndId, open: &Open) {

@@ -84,7 +84,7 @@ impl World {
 
     fn decide(&self, commands: &[Command]) -> Decision {
         let facts = self.facts(&self.book.facts_needed(commands));
-        self.book.decide(commands, &facts, self.now, self.now)
+        self.book.decide(commands, &facts, self.now, Some(self.now))
     }
 
     /// Decides, commits and installs one batch.

@@ -199,6 +199,17 @@ fn a_reader_that_went_away_in_a_long_poll_swallows_nothing() {
     assert_eq!(batch_of(&world.start().1).0, [1]);
 }
 
+#[test]
+fn six_readers_that_went_away_leave_their_places() {
+    let mut world = World::default();
+    for _ in 0..STREAMS_MAX {
+        let (waiter, _) = world.start();
+        let now = world.now();
+        world.streams.abandon(waiter, now);
+    }
+    assert!(world.start().1.is_empty());
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Form,
@@ -315,6 +326,9 @@ proptest! {
             left.extend(deliveries.iter().map(|d| d.id));
             if let [Effect::Confirm(stream, _)] = &world.close(*next).1[..] { world.confirmed(*stream); }
         }
+        world.pass(20_000);
+        world.pass(20_000);
+        prop_assert!(world.streams.tokens.is_empty() && world.streams.waiters.is_empty(), "nothing leaks");
         let expected: BTreeSet<_> = (1..=formed).filter(|id| !confirmed.contains(id)).collect();
         prop_assert_eq!(left, expected);
     }
