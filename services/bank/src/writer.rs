@@ -218,6 +218,7 @@ impl<C: Clock> Writer<C> {
         }
     }
 
+    #[tracing::instrument(name = "commit", skip_all, fields(works = works.len()))]
     async fn commit(&mut self, works: &[Work]) -> Result<Vec<Outcome>, StoreError> {
         let began = Instant::now();
         let now = self.clock.now();

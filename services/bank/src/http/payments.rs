@@ -48,6 +48,7 @@ pub(super) struct TakenView {
 }
 
 /// `POST /api/payments`: the order is taken when this answers; how it ends is told by the timeline.
+#[tracing::instrument(name = "pay", skip_all)]
 pub(super) async fn pay(
     State(app): State<Arc<App>>,
     headers: HeaderMap,

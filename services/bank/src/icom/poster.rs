@@ -93,6 +93,7 @@ impl Poster {
     }
 
     /// One message, until its end at the door is in the book.
+    #[tracing::instrument(name = "post", skip_all, fields(message.id = %message.message_id))]
     async fn bring(self: Arc<Self>, message: Waiting, tried_before: bool, stopping: Stopping) {
         if let Some(posted) = self
             .post(message.message_id, message.body, tried_before, &stopping)

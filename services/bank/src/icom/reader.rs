@@ -90,6 +90,7 @@ impl<C: Clock> Reader<C> {
     }
 
     /// Verifies, parses and books a batch; false when the bank stops before it is in.
+    #[tracing::instrument(name = "receive", skip_all, fields(messages = messages.len()))]
     async fn book(&self, messages: Vec<(ResourceId, Bytes)>) -> bool {
         if messages.is_empty() {
             return true;
