@@ -201,6 +201,42 @@ async fn a_postgres_that_dies_is_waited_for_and_no_commit_is_done_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_postgres_refuses_stops_nobody_else() {
+    let (switch, setup, bank) = world().await;
+    let mut conn = pix_runtime::pg::connect(&setup.database_url).await.unwrap();
+    sqlx::query("ALTER TABLE payment ADD CHECK (amount <> 1313)")
+        .execute(&mut conn)
+        .await
+        .unwrap();
+    let orders: Vec<_> = (0..40)
+        .map(|n| order(if n == 17 { "13.13" } else { "1.00" }))
+        .collect();
+    let answers = futures::future::join_all(
+        orders
+            .iter()
+            .map(|order| bank.call(http::Method::POST, "/api/payments", Some(order))),
+    )
+    .await;
+    let refused: Vec<_> = (0..40)
+        .filter(|n| answers[*n].0 != http::StatusCode::ACCEPTED)
+        .collect();
+    assert_eq!((refused, answers[17].0.as_u16()), (vec![17], 500));
+
+    let (bad, good) = (incoming(BRUNO, "13.13"), incoming(BRUNO, "2.00"));
+    switch.push_orders(&[bad]);
+    switch.push_orders(std::slice::from_ref(&good));
+    assert_eq!(switch.answer(good.end_to_end_id).await, Ok(()));
+    let kept = async || {
+        let poisoned = "SELECT COUNT(*) FROM inbound WHERE outcome = 'poisoned'";
+        (setup.count(poisoned).await == 1).then_some(())
+    };
+    eventually("the culprit is kept aside", PATIENCE, kept).await;
+    assert_eq!(bank.held(ANA).await, ["4961.00", "39.00", "0.00"]);
+    assert_eq!(bank.held(BRUNO).await, ["100.00", "0.00", "2.00"]);
+    bank.balanced().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_stop_confirms_what_is_in_the_book_and_ends_well() {
     let (switch, setup, bank) = world().await;
     let order = incoming(BRUNO, "1.00");
