@@ -5,12 +5,15 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use pix_domain::{EndToEndId, Ispb, Money};
 
+/// Where the instance of a clone lives, from its root.
+pub(crate) const DEFAULT_DIR: &str = ".pix";
+
 /// Runs the PIX switch with two banks on this machine, and asks them questions.
 #[derive(Debug, Parser)]
 #[command(name = "pix", version, arg_required_else_help = true)]
 pub(crate) struct Arguments {
     /// Folder that holds everything of one instance.
-    #[arg(long, global = true, env = "PIX_DIR", default_value = ".pix")]
+    #[arg(long, global = true, env = "PIX_DIR", default_value = DEFAULT_DIR)]
     pub(crate) dir: PathBuf,
     /// Added to every port, so that instances run side by side; remembered in the folder.
     #[arg(long, global = true, env = "PIX_PORT_OFFSET")]

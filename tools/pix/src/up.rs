@@ -365,6 +365,18 @@ async fn make_databases(postgres: &Postgres) -> anyhow::Result<()> {
     connection.close().await.context(failed)
 }
 
+/// How to call us again from where we were called, as short as it can be.
+fn our_command(place: &Place) -> String {
+    let here = std::env::current_dir().unwrap_or_default();
+    let us = std::env::current_exe().unwrap_or_else(|_| "pix".into());
+    let us = us.strip_prefix(&here).unwrap_or(&us).display();
+    match place.dir.strip_prefix(&here) {
+        Ok(dir) if dir == Path::new(cli::DEFAULT_DIR) => us.to_string(),
+        Ok(dir) => format!("{us} --dir {}", dir.display()),
+        Err(_) => format!("{us} --dir {}", place.dir.display()),
+    }
+}
+
 fn print_welcome(place: &Place) {
     let ports = place.ports;
     println!();
@@ -379,8 +391,7 @@ fn print_welcome(place: &Place) {
     );
     println!("  {:<16} http://127.0.0.1:{}/metrics", "", ports.spi_ops());
     println!("  {:<16} {}", "logs", place.path("logs").display());
-    let us = std::env::current_exe().map_or("pix".into(), |path| path.display().to_string());
-    let us = format!("{us} --dir {}", place.dir.display());
+    let us = our_command(place);
     println!("\nIn another terminal:");
     for command in [
         "pay --from A --to B --amount 25.00",

@@ -10,7 +10,7 @@ const SECOND_START_WITHIN: Duration = Duration::from_secs(10);
 
 #[tokio::test]
 async fn up_makes_a_payment_and_a_second_up_keeps_everything() {
-    let switch = Home::new().up(&[]).await;
+    let switch = Home::new().await.up(&[]).await;
     let printed = switch.printed();
     for expected in [
         "settled",

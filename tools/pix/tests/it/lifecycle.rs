@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use pix_testkit::eventually;
+use tokio::process::Command;
 
 use crate::money::{Money, order, until_all_ended};
 use crate::switch::{A, B, Home, Switch, is_alive};
@@ -10,7 +11,7 @@ use crate::switch::{A, B, Home, Switch, is_alive};
 #[tokio::test]
 async fn two_instances_run_side_by_side() {
     let one = Switch::new().await;
-    let two = Switch::new().await;
+    let two = Home::beside_another().up(&["--no-payment"]).await;
     let untouched = Money::count(&two).await;
     let id = order(&one, A, B, 100, "side-by-side").await;
     assert_eq!(until_all_ended(&one, A, B, &[id]).await, 1);
@@ -32,7 +33,7 @@ async fn a_second_up_in_the_same_folder_says_who_runs_there() {
 
 #[tokio::test]
 async fn a_busy_port_is_named_with_the_way_out() {
-    let home = Home::new();
+    let home = Home::new().await;
     let port = home.port(4432);
     let _taken = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, port)).expect("free");
     let (worked, said) = home.run(&["up"]).await;
@@ -54,4 +55,84 @@ async fn a_killed_supervisor_leaves_no_process_and_down_purge_no_file() {
     let (worked, said) = switch.home.run(&["down", "--purge"]).await;
     assert!(worked, "{said}");
     assert!(!switch.home.dir().exists(), "{said}");
+}
+
+/// curl, as an outside bank's engineer would try it: the status of a GET, or nothing when TLS failed.
+async fn curl(identity: &[&str], switch: &Switch, files: &std::path::Path, path: &str) -> Option<String> {
+    let out = Command::new("curl")
+        .current_dir(files)
+        .args([
+            "--silent",
+            "--output",
+            "/dev/null",
+            "--write-out",
+            "%{http_code}",
+            "--cacert",
+            "ca.crt",
+        ])
+        .args(identity)
+        .arg(format!("https://localhost:{}{path}", switch.home.port(4002)))
+        .output()
+        .await
+        .expect("curl is installed by make test");
+    out.status
+        .success()
+        .then(|| String::from_utf8_lossy(&out.stdout).into_owned())
+}
+
+#[tokio::test]
+async fn an_outside_bank_joins_a_running_switch_with_its_files() {
+    let switch = Switch::new().await;
+    let files = tempfile::tempdir().expect("a folder can be made");
+    let out = files.path().display().to_string();
+    let arguments = [
+        "pki",
+        "participant",
+        "--ispb",
+        "33333333",
+        "--out",
+        &out,
+        "--balance",
+        "750.00",
+    ];
+    let (worked, said) = switch.home.run(&arguments).await;
+    assert!(worked, "{said}");
+
+    eventually("it has a Conta PI", Duration::from_secs(15), async || {
+        let book = switch.http.get(switch.ops_port(), "/accounts").await.ok()?.body;
+        let conta = book["accounts"]
+            .as_array()?
+            .iter()
+            .find(|conta| conta["ispb"] == "33333333")?
+            .clone();
+        (conta["available"] == "750.00").then_some(())
+    })
+    .await;
+    let identity = ["--cert", "channel.crt", "--key", "channel.key"];
+    let own = curl(
+        &identity,
+        &switch,
+        files.path(),
+        "/api/v1/out/33333333/stream/start",
+    )
+    .await;
+    assert_eq!(own.as_deref(), Some("204"), "nothing waits for it yet");
+    let foreign = curl(
+        &identity,
+        &switch,
+        files.path(),
+        "/api/v1/out/11111111/stream/start",
+    )
+    .await;
+    assert_eq!(
+        foreign.as_deref(),
+        Some("403"),
+        "another bank's stream is closed to it"
+    );
+    assert_eq!(
+        curl(&[], &switch, files.path(), "/api/v1/out/33333333/stream/start").await,
+        None,
+        "no certificate, no TLS"
+    );
+    switch.stop().await;
 }

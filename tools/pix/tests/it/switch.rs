@@ -12,6 +12,7 @@ use pix_testkit::eventually;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
+use tokio::sync::MutexGuard;
 
 use crate::http::Http;
 
@@ -66,11 +67,22 @@ pub(crate) struct Switch {
 pub(crate) struct Home {
     folder: tempfile::TempDir,
     offset: u16,
+    /// One test at a time, where all of them share a process (cargo test); nextest has a test group for it.
+    _turn: Option<MutexGuard<'static, ()>>,
     _offset_is_ours: File,
 }
 
 impl Home {
-    pub(crate) fn new() -> Self {
+    pub(crate) async fn new() -> Self {
+        static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+        Self {
+            _turn: Some(TURN.lock().await),
+            ..Self::beside_another()
+        }
+    }
+
+    /// For the test that has a switch already.
+    pub(crate) fn beside_another() -> Self {
         let folder = tempfile::Builder::new()
             .prefix("pix-it-")
             .tempdir()
@@ -82,6 +94,7 @@ impl Home {
             folder,
             offset,
             _offset_is_ours: lock,
+            _turn: None,
         }
     }
 
@@ -157,7 +170,7 @@ async fn keep_lines(output: impl tokio::io::AsyncBufRead + Unpin, printed: Arc<M
 impl Switch {
     /// A new instance, without the payment that `pix up` makes by itself.
     pub(crate) async fn new() -> Self {
-        Home::new().up(&["--no-payment"]).await
+        Home::new().await.up(&["--no-payment"]).await
     }
 
     pub(crate) fn printed(&self) -> String {
