@@ -35,6 +35,13 @@ async fn kill_in_flight(name: &str) {
     harm_in_flight(async |switch: &Switch| {
         let old = switch.kill(name).await;
         switch.until_restarted(name, old).await;
+        let first_restart = format!("{name} ended with signal: 9 (SIGKILL)");
+        let printed = switch.printed();
+        let line = printed
+            .lines()
+            .find(|line| line.contains(&first_restart))
+            .expect("one clear line");
+        assert!(line.ends_with("starting it again in 20 ms"), "{line}");
     })
     .await;
 }
