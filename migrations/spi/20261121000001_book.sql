@@ -147,6 +147,7 @@ CREATE TABLE audit_head (
     number    bigint      NOT NULL,
     hash      bytea       NOT NULL,
     signature bytea       NOT NULL,
+    serial    text        NOT NULL, -- of the certificate whose key signed
     signed_at timestamptz NOT NULL,
     PRIMARY KEY (shard, number)
 );

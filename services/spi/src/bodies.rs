@@ -3,7 +3,7 @@
 //! Whatever does not fit is read from its table when it is asked for, so a participant that does not read
 //! costs the others no memory.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -18,7 +18,7 @@ const BUDGET_BYTES: usize = 64 * 1024 * 1024;
 
 #[derive(Default)]
 struct Kept {
-    bytes: HashMap<i64, Bytes>,
+    bytes: BTreeMap<i64, Bytes>,
     total: usize,
 }
 
@@ -37,12 +37,16 @@ impl Bodies {
         }
     }
 
-    /// Keeps a message, when the budget allows.
+    /// Keeps a message; when the budget is spent, the oldest go, which are those that nobody comes to read.
     pub(crate) fn insert(&self, id: i64, bytes: Bytes) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.total + bytes.len() <= BUDGET_BYTES {
-            kept.total += bytes.len();
-            kept.bytes.insert(id, bytes);
+        kept.total += bytes.len();
+        kept.bytes.insert(id, bytes);
+        while kept.total > BUDGET_BYTES {
+            let Some((_, oldest)) = kept.bytes.pop_first() else {
+                break;
+            };
+            kept.total -= oldest.len();
         }
     }
 

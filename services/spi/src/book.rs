@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use pix_domain::{ResourceId, Timestamp};
+use pix_runtime::ops::Readiness;
 use pix_runtime::{Clock, Stopping};
 use spi_core::book::{Book, Command, Content, Decision, Inbound, Snapshot};
 use spi_core::outgoing::{MessageRefusal, Parcel};
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::adapters::hits::Hits;
-use crate::adapters::pg::StoreError;
+use crate::adapters::pg::{StoreError, in_time};
 use crate::adapters::pg_book::{BookStore, Event};
 use crate::events;
 
@@ -25,6 +26,10 @@ const BATCH_COMMANDS_MAX: usize = 512;
 const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// How often deadlines are looked at when nothing else happens.
 const SWEEP_EVERY: Duration = Duration::from_millis(500);
+/// How often a batch is tried although the connection breaks each time: a batch that breaks it is poison.
+const ATTEMPTS_MAX: u32 = 100;
+/// Between attempts, from the third on.
+const RETRY_PAUSE: Duration = Duration::from_millis(20);
 /// Between attempts to reach Postgres again.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(200);
 
@@ -63,8 +68,23 @@ pub(crate) struct Writer<C> {
     desk: mpsc::Sender<Vec<Parcel>>,
     published: Arc<Notify>,
     hits: Hits,
-    figures: tokio::sync::watch::Sender<Figures>,
+    figures: watch::Sender<Figures>,
+    readiness: Readiness,
     stopping: Stopping,
+    queue: mpsc::Receiver<Job>,
+}
+
+/// What the writer is made of.
+pub(crate) struct Parts<C> {
+    pub(crate) store: BookStore,
+    pub(crate) clock: C,
+    pub(crate) desk: mpsc::Sender<Vec<Parcel>>,
+    pub(crate) published: Arc<Notify>,
+    pub(crate) hits: Hits,
+    pub(crate) figures: watch::Sender<Figures>,
+    pub(crate) readiness: Readiness,
+    pub(crate) stopping: Stopping,
+    pub(crate) queue: mpsc::Receiver<Job>,
 }
 
 /// Why the writer had to end. The supervisor starts the process again, and recovery sorts it out.
@@ -87,15 +107,18 @@ enum Failed {
 
 impl<C: Clock> Writer<C> {
     /// Recovers the book from the tables.
-    pub(crate) async fn start(
-        mut store: BookStore,
-        clock: C,
-        desk: mpsc::Sender<Vec<Parcel>>,
-        published: Arc<Notify>,
-        hits: Hits,
-        figures: tokio::sync::watch::Sender<Figures>,
-        stopping: Stopping,
-    ) -> Result<Self, Fatal> {
+    pub(crate) async fn start(parts: Parts<C>) -> Result<Self, Fatal> {
+        let Parts {
+            mut store,
+            clock,
+            desk,
+            published,
+            hits,
+            figures,
+            readiness,
+            stopping,
+            queue,
+        } = parts;
         let started = Instant::now();
         let (snapshot, audit_head) = store.snapshot().await?;
         let Snapshot {
@@ -118,12 +141,19 @@ impl<C: Clock> Writer<C> {
             published,
             hits,
             figures,
+            readiness,
             stopping,
+            queue,
         })
     }
 
+    /// The last outbox number that the tables know.
+    pub(crate) fn last_outbox_id(&self) -> i64 {
+        self.book.last_outbox_id()
+    }
+
     /// Runs until the stop, then finishes what waits.
-    pub(crate) async fn run(mut self, mut queue: mpsc::Receiver<Job>) -> Result<(), Fatal> {
+    pub(crate) async fn run(mut self) -> Result<(), Fatal> {
         let stopping = self.stopping.clone();
         loop {
             let expiry = self
@@ -132,30 +162,26 @@ impl<C: Clock> Writer<C> {
                 .map_or(SWEEP_EVERY, |at| at.since(self.clock.now()));
             let mut jobs = Vec::new();
             tokio::select! {
-                () = stopping.stopped(), if !queue.is_closed() => {
-                    queue.close(); // what waits is finished, what comes gets 503
+                () = stopping.stopped(), if !self.queue.is_closed() => {
+                    self.queue.close(); // what waits is finished, what comes gets 503
                     continue;
                 }
-                received = queue.recv_many(&mut jobs, BATCH_COMMANDS_MAX) => {
+                received = self.queue.recv_many(&mut jobs, BATCH_COMMANDS_MAX) => {
                     if received == 0 {
                         return Ok(());
                     }
                 }
                 () = tokio::time::sleep(expiry.clamp(Duration::from_millis(1), SWEEP_EVERY)) => {}
             }
-            metrics::gauge!("spi_book_queue").set(to_f64(queue.len()));
-            let waiting = !queue.is_empty();
-            for batch in split(jobs) {
-                self.process(batch, waiting).await?;
-            }
+            metrics::gauge!("spi_book_queue").set(to_f64(self.queue.len()));
+            self.process(split(jobs)).await?;
         }
     }
 
-    /// Puts a batch through; one with a culprit in it is halved until the culprit is alone.
-    async fn process(&mut self, jobs: Vec<Job>, waiting: bool) -> Result<(), Fatal> {
-        let mut stack = VecDeque::from([jobs]);
+    /// Puts batches through; one with a culprit in it is halved until the culprit is alone.
+    async fn process(&mut self, mut stack: VecDeque<Vec<Job>>) -> Result<(), Fatal> {
         while let Some(mut jobs) = stack.pop_front() {
-            match self.attempt(&mut jobs, waiting).await {
+            match self.attempt(&mut jobs, !stack.is_empty()).await {
                 Ok(()) => {}
                 Err(Failed::Fatal(fatal)) => return Err(fatal),
                 Err(Failed::Poisoned(why)) if jobs.len() > 1 => {
@@ -198,7 +224,16 @@ impl<C: Clock> Writer<C> {
         }
         tracing::error!(message.resource_id = %inbound.resource_id, why, "a message goes to the dead letters");
         metrics::counter!("spi_dead_letters_total").increment(1);
-        self.store.dead_letter(inbound, why, self.clock.now()).await?;
+        while let Err(error) = self.store.dead_letter(inbound, why, self.clock.now()).await {
+            match self.survive(error).await {
+                Ok(()) => {}
+                Err(Failed::Fatal(fatal)) => return Err(fatal),
+                Err(Failed::Poisoned(why)) => {
+                    tracing::error!(why, "the dead letter is refused too");
+                    break;
+                }
+            }
+        }
         let reference = inbound.content.message_id();
         let content = Content::Unreadable(MessageRefusal {
             reference: reference.map_or_else(|| inbound.resource_id.to_string(), |id| id.to_string()),
@@ -217,19 +252,25 @@ impl<C: Clock> Writer<C> {
         }))
     }
 
-    /// Decides and commits one batch. On success every job is answered and `jobs` is empty.
-    async fn attempt(&mut self, jobs: &mut Vec<Job>, waiting: bool) -> Result<(), Failed> {
+    /// Decides and commits one batch. On success every job is answered and `jobs` is empty. `more` tells that
+    /// other jobs were taken from the queue after these.
+    async fn attempt(&mut self, jobs: &mut Vec<Job>, more: bool) -> Result<(), Failed> {
         let commands: Vec<Command> = jobs.iter().map(|job| job.command.clone()).collect();
         let raw: Vec<Bytes> = jobs.iter().map(|job| job.raw.clone()).collect();
-        loop {
+        for attempt in 0..ATTEMPTS_MAX {
+            if attempt > 1 {
+                tokio::time::sleep(RETRY_PAUSE).await;
+            }
+            // Both are read anew each time: while Postgres was away, answers came that must be heard first.
             let now = self.clock.now();
-            let horizon = horizon(&commands, waiting, now);
-            if commands.is_empty() && self.book.next_expiry().is_none_or(|at| at > horizon) {
+            let horizon = horizon(&commands, more || !self.queue.is_empty(), now);
+            let expired = |at: Timestamp| horizon.is_some_and(|horizon| at <= horizon);
+            if commands.is_empty() && !self.book.next_expiry().is_some_and(expired) {
                 return Ok(());
             }
             let started = Instant::now();
             let needed = self.book.facts_needed(&commands);
-            let facts = match self.store.facts(&needed, now).await {
+            let facts = match in_time(self.store.facts(&needed, now)).await {
                 Ok(facts) => facts,
                 Err(error) => {
                     self.survive(error).await?;
@@ -239,17 +280,18 @@ impl<C: Clock> Writer<C> {
             let decided = std::panic::catch_unwind(AssertUnwindSafe(|| {
                 let decision = self.book.decide(&commands, &facts, now, horizon);
                 let parcels: Vec<Parcel> = decision.batch.outbox.iter().map(Parcel::from).collect();
-                (decision, parcels)
+                let events = events::of(&decision.batch);
+                let audit_hash = audit_hash(&self.audit_head, &decision);
+                (decision, parcels, events, audit_hash)
             }));
-            let Ok((decision, parcels)) = decided else {
+            let Ok((decision, parcels, events, audit_hash)) = decided else {
                 return Err(Failed::Poisoned("deciding it panicked".to_owned()));
             };
-            let events = events::of(&decision.batch);
-            let audit_hash = audit_hash(&self.audit_head, &decision);
-            match self
-                .store
-                .commit(&decision.batch, &raw, &parcels, &events, &audit_hash)
-                .await
+            match in_time(
+                self.store
+                    .commit(&decision.batch, &raw, &parcels, &events, &audit_hash),
+            )
+            .await
             {
                 Ok(()) => {
                     let took = started.elapsed().as_secs_f64();
@@ -257,13 +299,19 @@ impl<C: Clock> Writer<C> {
                 }
                 Err(error) => {
                     // Whether the COMMIT happened is unknown until the batch's own row is looked for.
-                    if !self.survive_commit(error, decision.batch.number).await? {
+                    if !self
+                        .survive_commit(error, decision.batch.number, &audit_hash)
+                        .await?
+                    {
                         continue;
                     }
                 }
             }
             return self.conclude(jobs, decision, parcels, &events, audit_hash).await;
         }
+        Err(Failed::Poisoned(format!(
+            "Postgres went away {ATTEMPTS_MAX} times while it was written"
+        )))
     }
 
     /// After the COMMIT: install, answer, hand over, tell.
@@ -287,6 +335,15 @@ impl<C: Clock> Writer<C> {
             .increment(count(&decision, |end| {
                 end.as_ref().is_some_and(|end| end.refusal().is_some())
             }));
+        // Only what a repeat is recognised by: a message that was refused may be sound when it comes again.
+        let keyed = decision
+            .batch
+            .messages
+            .iter()
+            .filter(|row| row.inbound.content.message_id().is_some());
+        let taken_in: Vec<_> = keyed
+            .map(|row| (row.inbound.sender, row.inbound.digest, row.inbound.resource_id))
+            .collect();
         self.book.install(decision);
         self.audit_head = audit_hash;
         metrics::gauge!("spi_payments_open").set(to_f64(self.book.open_payments()));
@@ -295,17 +352,14 @@ impl<C: Clock> Writer<C> {
             last_batch: batch.0,
             last_seq: batch.1,
         });
-        let mut taken_in = Vec::new();
         for (job, receipt) in jobs.drain(..).zip(receipts) {
-            let (Some(receipt), Command::Message(inbound)) = (receipt, &job.command) else {
-                continue;
-            };
-            taken_in.push((inbound.sender, inbound.digest, receipt));
-            if let Some(reply) = job.reply {
+            if let (Some(receipt), Some(reply)) = (receipt, job.reply) {
                 let _ = reply.send(receipt); // the sender may have gone; it will ask again
             }
         }
-        if !parcels.is_empty() && self.desk.send(parcels).await.is_err() {
+        // At the stop the desk may be gone before us: what it did not get waits in the outbox.
+        let handed_over = parcels.is_empty() || self.desk.send(parcels).await.is_ok();
+        if !handed_over && !self.stopping.is_stopped() {
             return Err(Failed::Fatal(Fatal::DeskGone));
         }
         if !events.is_empty() {
@@ -328,10 +382,15 @@ impl<C: Clock> Writer<C> {
     }
 
     /// Survives a failure of a COMMIT; tells whether the batch is in.
-    async fn survive_commit(&mut self, error: StoreError, batch: i64) -> Result<bool, Failed> {
+    async fn survive_commit(
+        &mut self,
+        error: StoreError,
+        batch: i64,
+        audit_hash: &[u8; 32],
+    ) -> Result<bool, Failed> {
         self.survive(error).await?;
         loop {
-            match self.store.has_batch(batch).await {
+            match in_time(self.store.has_batch(batch, audit_hash)).await {
                 Ok(true) => {
                     tracing::info!(batch, "the COMMIT whose answer was lost had happened");
                     return Ok(true);
@@ -342,7 +401,7 @@ impl<C: Clock> Writer<C> {
                         batch,
                         "the COMMIT whose answer was lost had not happened; deciding again"
                     );
-                    match self.store.snapshot().await {
+                    match in_time(self.store.snapshot()).await {
                         Ok((snapshot, audit_head)) => {
                             self.book = Book::recover(snapshot).map_err(|e| Failed::Fatal(e.into()))?;
                             self.audit_head = audit_head;
@@ -359,9 +418,13 @@ impl<C: Clock> Writer<C> {
     /// Connects again, fence included, for as long as it takes.
     async fn reconnect(&mut self) -> Result<(), Fatal> {
         metrics::counter!("spi_book_reconnects_total").increment(1);
+        self.readiness.set("book", false);
         loop {
-            match self.store.reconnect().await {
-                Ok(()) => return Ok(()),
+            match in_time(self.store.reconnect()).await {
+                Ok(()) => {
+                    self.readiness.set("book", true);
+                    return Ok(());
+                }
                 Err(StoreError::Lost(_) | StoreError::Broken(_)) if !self.stopping.is_stopped() => {
                     tokio::time::sleep(RECONNECT_PAUSE).await;
                 }
@@ -371,28 +434,29 @@ impl<C: Clock> Writer<C> {
     }
 }
 
-/// What may expire: everything up to now, or only up to the last receipt while answers wait in the queue.
-fn horizon(commands: &[Command], waiting: bool, now: Timestamp) -> Timestamp {
-    let last_receipt = commands.iter().rev().find_map(|command| match command {
-        Command::Message(inbound) => Some(inbound.received_at),
+/// What may expire: everything up to now; while answers wait, only up to the receipt of the last one taken,
+/// and nothing when none was.
+fn horizon(commands: &[Command], waiting: bool, now: Timestamp) -> Option<Timestamp> {
+    if !waiting {
+        return Some(now);
+    }
+    commands.iter().rev().find_map(|command| match command {
+        Command::Message(inbound) => Some(inbound.received_at.min(now)),
         Command::Open { .. } => None,
-    });
-    last_receipt
-        .filter(|_| waiting)
-        .map_or(now, |receipt| receipt.min(now))
+    })
 }
 
 /// Cuts what was drained into batches of bounded size.
-fn split(jobs: Vec<Job>) -> Vec<Vec<Job>> {
-    let mut batches = vec![Vec::new()];
+fn split(jobs: Vec<Job>) -> VecDeque<Vec<Job>> {
+    let mut batches = VecDeque::from([Vec::new()]);
     let mut bytes = 0;
     for job in jobs {
         if bytes >= BATCH_BYTES_MAX {
-            batches.push(Vec::new());
+            batches.push_back(Vec::new());
             bytes = 0;
         }
         bytes += job.raw.len();
-        batches.last_mut().expect("starts with one").push(job);
+        batches.back_mut().expect("starts with one").push(job);
     }
     batches
 }

@@ -119,13 +119,16 @@ impl Config {
             &settings.read_file("tls.key"),
             &settings.read_file("tls.client_ca"),
         );
-        let tls = tls.map_err(|fault| settings.fault("tls.certificate", fault)).ok();
+        // The fault says which of the three it is.
+        let tls = tls
+            .map_err(|fault| settings.fault("tls.certificate, tls.key or tls.client_ca", fault))
+            .ok();
         let signer = Signer::from_pem(
             &settings.read_file("signature.certificate"),
             &settings.read_file("signature.key"),
         );
         let signer = signer
-            .map_err(|fault| settings.fault("signature.certificate", fault))
+            .map_err(|fault| settings.fault("signature.certificate or signature.key", fault))
             .ok();
         let (Some(tls), Some(signer)) = (tls, signer) else {
             return Err(settings.finish().expect_err("a fault was noted above"));

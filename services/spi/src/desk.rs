@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use crate::adapters::nats::Wakeups;
-use crate::adapters::pg::StoreError;
+use crate::adapters::pg::{StoreError, in_time};
 use crate::adapters::pg_delivery::{self, Checkpoint, DeliveryStore, Formed};
 use crate::bodies::Bodies;
 
@@ -27,6 +27,8 @@ use crate::bodies::Bodies;
 pub(crate) const PARCELS_QUEUE_MAX: usize = 64;
 /// Requests of readers that may wait for the desk.
 pub(crate) const REQUESTS_MAX: usize = 4096;
+/// Messages in one COMMIT.
+const FORMED_PER_COMMIT_MAX: usize = 128;
 /// How often long polls and idle streams are looked at.
 const TICK_EVERY: Duration = Duration::from_millis(100);
 /// How often the tables are searched for transactions that the desk was never told of.
@@ -37,6 +39,8 @@ const SWEEP_AGE_MIN: Duration = Duration::from_secs(1);
 const RECONNECT_PAUSE: Duration = Duration::from_millis(200);
 /// Weight of the newest reading in the utilisation of the signers.
 const UTILISATION_WEIGHT: f64 = 0.1;
+/// What is left of it after each tick without any signing.
+const UTILISATION_IDLE_DECAY: f64 = 0.5;
 /// The Id of the signature's KeyInfo, as in the Central Bank's own client.
 const KEY_INFO_ID: &str = "key-info-id";
 
@@ -78,6 +82,8 @@ pub(crate) struct Parts<C> {
     pub(crate) bodies: Bodies,
     pub(crate) wakeups: Wakeups,
     pub(crate) stopping: Stopping,
+    /// The last outbox number that the book knows.
+    pub(crate) last_outbox_id: i64,
 }
 
 /// What was written by one COMMIT.
@@ -132,6 +138,7 @@ impl<C: Clock + Clone> Desk<C> {
             bodies,
             wakeups,
             stopping,
+            last_outbox_id,
         } = parts;
         let backlog = store.backlog().await?;
         tracing::info!(
@@ -159,7 +166,7 @@ impl<C: Clock + Clone> Desk<C> {
             writing: JoinSet::new(),
             unformed: BTreeSet::new(),
             unread: backlog.unread.iter().map(|(_, delivery)| delivery.id).collect(),
-            last_outbox_id: backlog.last_outbox_id,
+            last_outbox_id,
             last_delivery_id: backlog.last_delivery_id,
             checkpoint: None,
             checkpoint_due: true,
@@ -171,7 +178,10 @@ impl<C: Clock + Clone> Desk<C> {
             desk.streams
                 .formed(backlog.unread, now, &mut || Token(ids.u128())),
         );
-        desk.take_in(backlog.unformed);
+        for parcel in backlog.unformed {
+            desk.unformed.insert(parcel.id);
+            desk.former.push(parcel);
+        }
         Ok(desk)
     }
 
@@ -224,6 +234,9 @@ impl<C: Clock + Clone> Desk<C> {
                 _ = tick.tick() => {
                     let effects = self.tick(Duration::ZERO);
                     self.carry_out(effects);
+                    if self.signing.is_empty() {
+                        self.utilisation *= UTILISATION_IDLE_DECAY;
+                    }
                 }
                 _ = sweep.tick(), if !stopped => {
                     self.checkpoint_due = true;
@@ -234,10 +247,12 @@ impl<C: Clock + Clone> Desk<C> {
         }
     }
 
+    /// Takes over what the book decided. What the sweeper found before is not taken twice: numbers ascend.
     fn take_in(&mut self, parcels: Vec<Parcel>) {
         for parcel in parcels {
-            if self.unformed.insert(parcel.id) {
-                self.last_outbox_id = self.last_outbox_id.max(parcel.id);
+            if parcel.id > self.last_outbox_id {
+                self.last_outbox_id = parcel.id;
+                self.unformed.insert(parcel.id);
                 self.former.push(parcel);
             }
         }
@@ -346,7 +361,10 @@ impl<C: Clock + Clone> Desk<C> {
             return;
         }
         let Some(store) = self.store.take() else { return };
-        let formed = std::mem::take(&mut self.signed);
+        let formed: Vec<_> = self
+            .signed
+            .drain(..self.signed.len().min(FORMED_PER_COMMIT_MAX))
+            .collect();
         let confirmed = std::mem::take(&mut self.confirming);
         let checkpoint = self.next_checkpoint();
         let (clock, stopping) = (self.clock.clone(), self.stopping.clone());
@@ -489,8 +507,8 @@ fn form(
     }
 }
 
-/// One COMMIT, asked for again on a new connection until Postgres has it: every number was given before,
-/// so a repeat finds its own rows.
+/// One COMMIT, asked for again on a new connection until Postgres has it. When its answer got lost, the
+/// first message tells whether it happened; confirmations alone may be written twice.
 async fn write<C: Clock>(
     mut store: DeliveryStore,
     formed: Vec<Formed>,
@@ -504,31 +522,35 @@ async fn write<C: Clock>(
         .flat_map(|(_, deliveries)| deliveries)
         .copied()
         .collect();
-    let mut connected = true;
+    let mut lost = false;
     loop {
-        let attempt = match connected {
-            true => {
-                store
-                    .commit(&formed, &confirmations, checkpoint, clock.now())
-                    .await
+        let attempt = in_time(async {
+            if lost {
+                store.reconnect().await?;
+                if let Some(first) = formed.first()
+                    && store.has(first).await?
+                {
+                    return Ok(());
+                }
             }
-            false => store.reconnect().await,
-        };
-        match attempt {
-            Ok(()) if connected => {
+            store
+                .commit(&formed, &confirmations, checkpoint, clock.now())
+                .await
+        });
+        match attempt.await {
+            Ok(()) => {
                 return Ok(Written {
                     store,
                     formed,
                     confirmed,
                 });
             }
-            Ok(()) => connected = true,
             Err(StoreError::Lost(cause)) if !stopping.is_stopped() => {
-                if connected {
+                if !lost {
                     tracing::warn!(error = %cause, "Postgres is away; the desk waits");
                     metrics::counter!("spi_desk_reconnects_total").increment(1);
                 }
-                connected = false;
+                lost = true;
                 tokio::time::sleep(RECONNECT_PAUSE).await;
             }
             Err(error) => return Err(error),

@@ -7,21 +7,15 @@ use pix_proto::spi_v1 as proto;
 use pix_runtime::Stopping;
 use prost::Message as _;
 use spi_core::book::{Batch, End};
-use sqlx::{PgPool, Row as _};
+use sqlx::PgPool;
 use tokio::sync::Notify;
 
-use crate::adapters::nats::Publisher;
+use crate::adapters::nats::{ORDER_RECEIVED, PAYMENT_REFUSED, PAYMENT_SETTLED, Publisher};
 use crate::adapters::pg_book::{Event, SHARD};
+use crate::adapters::pg_events;
 
-/// Orders of payment that were taken in.
-pub(crate) const ORDER_RECEIVED: &str = "pix.spi.order_received.v1";
-/// Payments whose money moved.
-pub(crate) const PAYMENT_SETTLED: &str = "pix.spi.payment_settled.v1";
-/// Payments that ended without money moving.
-pub(crate) const PAYMENT_REFUSED: &str = "pix.spi.payment_refused.v1";
-
-/// Events published before their number is noted.
-const PUBLISH_MAX: i64 = 256;
+/// How long a round of publishing may take.
+const PUBLISH_WITHIN: Duration = Duration::from_secs(10);
 /// How often the table is looked at without being told: NATS may have been away.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -109,14 +103,27 @@ pub(crate) fn of(batch: &Batch) -> Vec<Event> {
 /// of the shard, in the order of its COMMITs, so a cursor over them has no gaps. JetStream drops what it
 /// has seen by `Nats-Msg-Id`; beyond its window a consumer's own key does.
 pub(crate) async fn relay(pool: PgPool, publisher: Publisher, told: Arc<Notify>, stopping: Stopping) {
+    let mut failing = false;
     loop {
-        match publish_next(&pool, &publisher).await {
-            Ok(published) if published > 0 => continue,
-            Ok(_) => {}
-            Err(error) => {
-                metrics::counter!("spi_event_failures_total").increment(1);
-                tracing::debug!(%error, "events wait");
+        let published = tokio::select! {
+            () = stopping.stopped() => return,
+            published = tokio::time::timeout(PUBLISH_WITHIN, publish_next(&pool, &publisher)) => published,
+        };
+        let failure = match published {
+            Ok(Ok(0)) => None,
+            Ok(Ok(_)) => {
+                failing = false;
+                continue;
             }
+            Ok(Err(error)) => Some(format!("{error:#}")),
+            Err(_) => Some("no acknowledgement in time".to_owned()),
+        };
+        if let Some(error) = failure {
+            metrics::counter!("spi_event_failures_total").increment(1);
+            if !failing {
+                tracing::warn!(error, "events wait until NATS and Postgres are there");
+            }
+            failing = true;
         }
         tokio::select! {
             () = stopping.stopped() => return,
@@ -127,39 +134,19 @@ pub(crate) async fn relay(pool: PgPool, publisher: Publisher, told: Arc<Notify>,
 }
 
 async fn publish_next(pool: &PgPool, publisher: &Publisher) -> anyhow::Result<usize> {
-    let rows = sqlx::query(
-        "SELECT id, batch, subject, payload, at FROM event
-         WHERE shard = $1 AND id > COALESCE((SELECT published_id FROM event_cursor WHERE shard = $1), 0)
-         ORDER BY id LIMIT $2",
-    )
-    .bind(SHARD)
-    .bind(PUBLISH_MAX)
-    .fetch_all(pool)
-    .await?;
-    let Some(last) = rows.last() else { return Ok(0) };
-    let last: i64 = last.try_get(0)?;
-    let mut acknowledgements = Vec::with_capacity(rows.len());
-    for row in &rows {
-        let (batch, subject): (i64, String) = (row.try_get(1)?, row.try_get(2)?);
-        let at: time::OffsetDateTime = row.try_get(4)?;
-        let id = format!("spi-{SHARD}-{batch}-{subject}");
-        acknowledgements.push(
-            publisher
-                .publish(subject, &id, at.into(), row.try_get(3)?)
-                .await?,
-        );
+    let events = pg_events::unpublished(pool).await?;
+    let Some(last) = events.last().map(|event| event.id) else {
+        return Ok(0);
+    };
+    let mut acknowledgements = Vec::with_capacity(events.len());
+    let count = events.len();
+    for event in events {
+        acknowledgements.push(publisher.publish(event).await?);
     }
     for acknowledgement in acknowledgements {
         acknowledgement.await?;
     }
-    sqlx::query(
-        "INSERT INTO event_cursor (shard, published_id) VALUES ($1, $2)
-         ON CONFLICT (shard) DO UPDATE SET published_id = EXCLUDED.published_id",
-    )
-    .bind(SHARD)
-    .bind(last)
-    .execute(pool)
-    .await?;
-    metrics::counter!("spi_events_published_total").increment(rows.len() as u64);
-    Ok(rows.len())
+    pg_events::published(pool, last).await?;
+    metrics::counter!("spi_events_published_total").increment(count as u64);
+    Ok(count)
 }

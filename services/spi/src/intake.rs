@@ -1,7 +1,10 @@
 //! From the bytes of a posted message to what the book understands: verify, attribute, examine.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use iso20022::{Document, Pacs002, TransactionStatusReport, Unreadable};
-use pix_domain::{Ispb, MsgId, ResourceId, SPI_ISPB, StatusReason, Timestamp, TransactionStatus};
+use pix_domain::{Ispb, ResourceId, SPI_ISPB, Timestamp, TransactionStatus};
+use pix_xmldsig::VerifyingKey;
 use spi_core::book::{Answer, Content, Inbound, Says};
 use spi_core::order::{self, Context, Refusal};
 use spi_core::outgoing::{Channel, MessageRefusal, TRANSACTIONS_MAX};
@@ -20,7 +23,10 @@ pub(crate) struct Posted<'a> {
 
 /// Reads a message. Whatever is wrong with it becomes a refusal that travels on the stream.
 pub(crate) fn read(posted: &Posted<'_>, registry: &Registry) -> Inbound {
-    let content = content(posted, registry).unwrap_or_else(Content::Unreadable);
+    let read = catch_unwind(AssertUnwindSafe(|| content(posted, registry)));
+    let content = read
+        .unwrap_or_else(|_| Err(internal_error(posted.resource_id)))
+        .unwrap_or_else(Content::Unreadable);
     Inbound {
         resource_id: posted.resource_id,
         sender: posted.sender,
@@ -28,6 +34,19 @@ pub(crate) fn read(posted: &Posted<'_>, registry: &Registry) -> Inbound {
         received_at: posted.received_at,
         digest: posted.digest,
         content,
+    }
+}
+
+/// Reading it panicked: a bug of ours. Its bytes are kept, and its sender hears of it.
+fn internal_error(resource_id: ResourceId) -> MessageRefusal {
+    metrics::counter!("spi_dead_letters_total").increment(1);
+    tracing::error!(message.resource_id = %resource_id, "a message could not be read; its bytes are in message_in");
+    MessageRefusal {
+        reference: resource_id.to_string(),
+        reason: "Erro interno".to_owned(),
+        location: None,
+        description: Some("the SPI could not process this message; its operator was told".to_owned()),
+        additional: None,
     }
 }
 
@@ -42,10 +61,15 @@ fn content(posted: &Posted<'_>, registry: &Registry) -> Result<Content, MessageR
         description: Some(description.to_owned()),
         additional: None,
     };
-    let signer = registry.directory.signer(&opened.signer).map(|(ispb, _)| ispb);
-    if signer != Some(header.from) {
+    let signer = registry.directory.signer(&opened.signer);
+    if signer.as_ref().map(|(ispb, _)| *ispb) != Some(header.from) {
         // The SPI's own words (QA 221).
         let words = "O ISPB do remetente não é o mesmo da Assinatura XML";
+        return Err(refuse("Assinatura inválida", "AppHdr/Sgntr", words));
+    }
+    let valid = |key: &VerifyingKey| key.is_valid_at(posted.received_at.as_micros() / 1_000_000);
+    if !signer.is_some_and(|(_, key)| valid(&key)) {
+        let words = "the signature certificate has expired, or is not valid yet";
         return Err(refuse("Assinatura inválida", "AppHdr/Sgntr", words));
     }
     if header.from != posted.sender {
@@ -62,16 +86,10 @@ fn content(posted: &Posted<'_>, registry: &Registry) -> Result<Content, MessageR
             "a participant writes to the SPI, 00038166",
         ));
     }
-    let own = |id: MsgId| id == header.message_id && id.sender() == header.from;
-    let misnamed = || {
-        refuse(
-            "MsgId inválido",
-            "GrpHdr/MsgId",
-            "MsgId has to equal BizMsgIdr and name its sender",
-        )
-    };
+    iso20022::rules::check_header(&opened.envelope)
+        .map_err(|why| refuse("MsgId inválido", "AppHdr/BizMsgIdr", why))?;
     match &opened.envelope.document {
-        Document::Pacs008(message) if own(message.group.message_id) => {
+        Document::Pacs008(message) => {
             let context = Context {
                 sender: posted.sender,
                 participants: &registry.participants,
@@ -82,7 +100,7 @@ fn content(posted: &Posted<'_>, registry: &Registry) -> Result<Content, MessageR
                 orders: order::examine(message, &context, pix_xmldsig::digest),
             })
         }
-        Document::Pacs002(message) if own(message.message_id) => {
+        Document::Pacs002(message) => {
             if message.transactions.len() > TRANSACTIONS_MAX {
                 let words = "a pacs.002 carries at most 10 transactions";
                 return Err(refuse("Quantidade inválida", "TxInfAndSts", words));
@@ -92,10 +110,9 @@ fn content(posted: &Posted<'_>, registry: &Registry) -> Result<Content, MessageR
                 answers: answers(message),
             })
         }
-        Document::Admi002(_) if header.message_id.sender() == header.from => Ok(Content::Complaint {
+        Document::Admi002(_) => Ok(Content::Complaint {
             message_id: header.message_id,
         }),
-        Document::Pacs008(_) | Document::Pacs002(_) | Document::Admi002(_) => Err(misnamed()),
     }
 }
 
@@ -121,23 +138,15 @@ fn says(report: &TransactionStatusReport) -> Says {
         }
         Some(_) => {}
     }
-    match report.status {
-        TransactionStatus::AcceptedSettlementInProcess => Says::Accepted,
-        TransactionStatus::Rejected => {
-            let reason = report.reasons.iter().find_map(|information| information.code);
-            let detail = report
-                .reasons
-                .iter()
-                .flat_map(|information| &information.additional)
-                .next();
-            Says::Rejected(Refusal::new(
-                reason.unwrap_or(StatusReason::ED05),
-                detail.map_or("", |text| text.as_str()),
-            ))
-        }
-        TransactionStatus::SettledCreditor | TransactionStatus::SettledDebtor => {
-            Says::Nonsense("only the SPI says that a payment settled")
-        }
+    if report.status == TransactionStatus::AcceptedSettlementInProcess {
+        return Says::Accepted;
+    }
+    let mut given = report.reasons.iter();
+    let reason = given.clone().find_map(|information| information.code);
+    let detail = given.find_map(|information| information.additional.first());
+    match reason {
+        Some(reason) => Says::Rejected(Refusal::new(reason, detail.map_or("", |text| text.as_str()))),
+        None => Says::Nonsense("RJCT needs a reason code"),
     }
 }
 

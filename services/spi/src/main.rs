@@ -30,6 +30,7 @@ use tokio::sync::{Notify, mpsc, watch};
 
 use crate::adapters::hits::Hits;
 use crate::adapters::nats::{Publisher, Wakeups};
+use crate::adapters::pg::Target;
 use crate::adapters::pg_book::BookStore;
 use crate::adapters::pg_delivery::DeliveryStore;
 use crate::adapters::{partitions, pg_audit};
@@ -43,8 +44,12 @@ use crate::registry::Registry;
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(8);
 /// Connections for questions and reading back; the writers have their own.
 const POOL_MAX: u32 = 4;
-/// How often partitions are made ahead.
+/// Connections for questions of operators.
+const OPS_POOL_MAX: u32 = 2;
+/// How often partitions are made ahead; two days are there already.
 const PARTITIONS_EVERY: Duration = Duration::from_secs(3600);
+/// How soon again when that failed, behind a long query say.
+const PARTITIONS_RETRY: Duration = Duration::from_secs(60);
 /// How often the head of the audit chain is signed.
 const AUDIT_SIGN_EVERY: Duration = Duration::from_secs(60);
 /// Wake-ups that may wait; more say the same.
@@ -98,7 +103,7 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
 
     let mut lifecycle = Lifecycle::new(SHUTDOWN_GRACE);
     let stopping = lifecycle.stopping();
-    let readiness = Readiness::of(&["book", "desk"]);
+    let readiness = Readiness::of(&["book", "desk", "partitions"]);
     let pool = pg::pool(&config.database_url, POOL_MAX)
         .await
         .context("cannot reach Postgres")?;
@@ -107,11 +112,8 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
         .await
         .context("nats.url is not a URL of NATS")?;
     let redis = pix_runtime::redis::connect(&config.redis_url).context("redis.url is not a URL of Redis")?;
-    let (hits, wakeups, bodies) = (
-        Hits::new(redis),
-        Wakeups::new(nats.clone()),
-        Bodies::new(pool.clone()),
-    );
+    let (hits, bodies) = (Hits::new(redis), Bodies::new(pool.clone()));
+    let (wakeups, telling) = Wakeups::new(nats.clone());
     let told = Arc::new(Notify::new());
 
     let (book_tx, book_rx) = mpsc::channel(book::QUEUE_MAX);
@@ -120,9 +122,28 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let (woken_tx, woken_rx) = mpsc::channel(WAKEUPS_MAX);
     let (figures_tx, figures_rx) = watch::channel(book::Figures::default());
 
-    // The desk first: what the book hands over from its first batch on has to find it.
+    // Both locks before either reads: then nobody else writes, and nothing that is still being committed can
+    // appear behind what was read.
+    let target = Target {
+        url: config.database_url.clone(),
+        unsafe_durability: config.unsafe_durability,
+    };
+    let desk_store = DeliveryStore::connect(&target).await?;
+    let book_store = BookStore::connect(&target).await?;
+    let writer = book::Writer::start(book::Parts {
+        store: book_store,
+        clock: clock.clone(),
+        desk: parcels_tx,
+        published: Arc::clone(&told),
+        hits: hits.clone(),
+        figures: figures_tx,
+        readiness: readiness.clone(),
+        stopping: stopping.clone(),
+        queue: book_rx,
+    })
+    .await?;
     let desk = Desk::start(desk::Parts {
-        store: DeliveryStore::connect(&config.database_url).await?,
+        store: desk_store,
         pool: pool.clone(),
         clock: clock.clone(),
         ids: ids.clone(),
@@ -130,25 +151,14 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
         bodies: bodies.clone(),
         wakeups: wakeups.clone(),
         stopping: stopping.clone(),
+        last_outbox_id: writer.last_outbox_id(),
     })
     .await?;
-    let writer = book::Writer::start(
-        BookStore::connect(&config.database_url).await?,
-        clock.clone(),
-        parcels_tx,
-        Arc::clone(&told),
-        hits.clone(),
-        figures_tx,
-        stopping.clone(),
-    )
-    .await?;
     lifecycle.spawn("desk", desk.run(parcels_rx, desk_rx, woken_rx));
-    lifecycle.spawn("book", writer.run(book_rx));
+    lifecycle.spawn("book", writer.run());
     for job in registry.accounts() {
         book_tx.send(job).await.context("the book stopped")?;
     }
-    readiness.set("desk", true);
-    readiness.set("book", true);
 
     let registry = Arc::new(ArcSwap::from_pointee(registry));
     let follow = registry::follow(
@@ -166,10 +176,16 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
         "events",
         events::relay(pool.clone(), Publisher::new(nats), told, stopping.clone()),
     );
-    lifecycle.spawn("wake-ups", wakeups.listen(woken_tx, stopping.clone()));
+    lifecycle.spawn("wake-ups", wakeups.clone().listen(woken_tx, stopping.clone()));
+    lifecycle.spawn("wake-ups told", wakeups.tell(telling, stopping.clone()));
     lifecycle.spawn(
         "partitions",
-        make_partitions(config.database_owner_url.clone(), clock.clone(), stopping.clone()),
+        make_partitions(
+            config.database_owner_url.clone(),
+            clock.clone(),
+            readiness.clone(),
+            stopping.clone(),
+        ),
     );
     lifecycle.spawn(
         "audit",
@@ -183,10 +199,14 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
 
     let ops = TcpListener::bind(config.listen_ops).await;
     let ops = ops.with_context(|| format!("cannot listen on ops.listen {}", config.listen_ops))?;
-    let routes = ops::routes(pool, Arc::clone(&registry), figures_rx);
+    // Operators have connections of their own: their questions never wait in front of a participant's.
+    let ops_pool = pg::pool(&config.database_url, OPS_POOL_MAX)
+        .await
+        .context("cannot reach Postgres")?;
+    let routes = ops::routes(ops_pool, Arc::clone(&registry), figures_rx);
     lifecycle.spawn(
         "ops",
-        pix_runtime::ops::serve(ops, readiness, routes, stopping.clone()),
+        pix_runtime::ops::serve(ops, readiness.clone(), routes, stopping.clone()),
     );
 
     let app = Arc::new(App {
@@ -213,19 +233,16 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
         tracing::info!(%address, channel = name, "ICOM listens");
     }
     drop(app);
+    for check in ["desk", "book", "partitions"] {
+        readiness.set(check, true);
+    }
     Ok(lifecycle.run().await)
 }
 
 /// Checks durability, migrates, makes partitions.
 async fn prepare_database(config: &Config, clock: &DbClock) -> anyhow::Result<()> {
-    let mut app = pg::connect(&config.database_url)
-        .await
-        .context("cannot reach Postgres at database.url")?;
-    match pg::refuse_unsafe(&mut app).await {
-        Err(pg::UnsafePostgres::Settings(settings)) if config.unsafe_durability => {
-            tracing::warn!(?settings, "UNSAFE: Postgres may lose payments that were answered");
-        }
-        checked => checked?,
+    if config.unsafe_durability {
+        tracing::warn!("UNSAFE: Postgres may lose payments that were answered (unsafe_durability)");
     }
     let mut owner = pg::connect(&config.database_owner_url)
         .await
@@ -243,23 +260,31 @@ async fn prepare_database(config: &Config, clock: &DbClock) -> anyhow::Result<()
     Ok(())
 }
 
-async fn make_partitions(owner_url: String, clock: DbClock, stopping: Stopping) {
+async fn make_partitions(owner_url: String, clock: DbClock, readiness: Readiness, stopping: Stopping) {
+    let mut pause = PARTITIONS_EVERY;
     loop {
         tokio::select! {
             () = stopping.stopped() => return,
-            () = tokio::time::sleep(PARTITIONS_EVERY) => {}
+            () = tokio::time::sleep(pause) => {}
         }
         let made = async {
             let mut owner = pg::connect(&owner_url).await?;
             partitions::ensure(&mut owner, clock.now()).await?;
             anyhow::Ok(())
         };
-        if let Err(error) = made.await {
-            tracing::error!(
-                error = format!("{error:#}"),
-                "partitions could not be made ahead; trying again in an hour"
-            );
-        }
+        let made = made.await;
+        readiness.set("partitions", made.is_ok());
+        pause = match made {
+            Ok(()) => PARTITIONS_EVERY,
+            Err(error) => {
+                let error = format!("{error:#}");
+                tracing::error!(
+                    error,
+                    "partitions could not be made ahead; trying again in a minute"
+                );
+                PARTITIONS_RETRY
+            }
+        };
     }
 }
 
@@ -269,7 +294,7 @@ async fn sign_audit(pool: PgPool, signer: pix_xmldsig::Signer, clock: DbClock, s
             () = stopping.stopped() => true,
             () = tokio::time::sleep(AUDIT_SIGN_EVERY) => false,
         };
-        match pg_audit::sign_head(&pool, |hash| signer.sign(hash), clock.now()).await {
+        match pg_audit::sign_head(&pool, &signer, clock.now()).await {
             Ok(Some(batch)) => tracing::debug!(batch, "the head of the audit chain is signed"),
             Ok(None) => {}
             Err(error) => tracing::warn!(%error, "the head of the audit chain could not be signed"),
@@ -286,15 +311,18 @@ async fn check_audit(config: &Config) -> anyhow::Result<ExitCode> {
     let pool = pg::pool(&config.database_url, 1)
         .await
         .context("cannot reach Postgres at database.url")?;
-    let checked = pg_audit::check(&pool).await?;
-    Ok(match checked.broken_at {
+    let checked = pg_audit::check(&pool, config.signer.verifying_key()).await?;
+    Ok(match checked.fault {
         None => {
-            println!("the audit chain holds over {} batches", checked.batches);
+            println!(
+                "the audit chain holds over {} batches, {} signed heads",
+                checked.batches, checked.heads
+            );
             ExitCode::SUCCESS
         }
-        Some(batch) => {
+        Some(fault) => {
             println!(
-                "the audit chain is BROKEN at batch {batch}; {} batches before it hold",
+                "the audit chain is BROKEN: {fault}; {} batches before it hold",
                 checked.batches
             );
             ExitCode::FAILURE

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use pix_domain::Money;
@@ -65,21 +65,20 @@ impl Registry {
     }
 }
 
-/// Reads the file again whenever it changes; a file with faults changes nothing.
+/// Reads the file and the certificates it names again and again; faults change nothing.
 pub(crate) async fn follow(path: PathBuf, current: Current, book: mpsc::Sender<Job>, stopping: Stopping) {
-    let mut seen = modified(&path);
+    let mut faulty = false;
     loop {
         tokio::select! {
             () = stopping.stopped() => return,
             () = tokio::time::sleep(LOOK_EVERY) => {}
         }
-        let now = modified(&path);
-        if now == seen {
-            continue;
-        }
-        seen = now;
-        match Registry::load(&path) {
-            Ok(registry) => {
+        let (file, known) = (path.clone(), current.load().directory.version().to_owned());
+        let read = tokio::task::spawn_blocking(move || Registry::load(&file)).await;
+        match read {
+            Ok(Ok(registry)) if registry.directory.version() == known => faulty = false,
+            Ok(Ok(registry)) => {
+                faulty = false;
                 tracing::info!(
                     participants = registry.directory.iter().count(),
                     "participants were read again"
@@ -91,13 +90,13 @@ pub(crate) async fn follow(path: PathBuf, current: Current, book: mpsc::Sender<J
                 }
                 current.store(Arc::new(registry));
             }
-            Err(faults) => {
-                tracing::error!(%faults, "the participants file has faults; the last good one stays")
+            Ok(Err(faults)) => {
+                if !faulty {
+                    tracing::error!(%faults, "the participants file has faults; the last good one stays");
+                }
+                faulty = true;
             }
+            Err(error) => tracing::error!(%error, "the participants file could not be read"),
         }
     }
-}
-
-fn modified(path: &Path) -> Option<SystemTime> {
-    std::fs::metadata(path).and_then(|meta| meta.modified()).ok()
 }

@@ -39,6 +39,7 @@ struct SignerParts {
     random: SystemRandom,
     issuer_serial: IssuerSerial,
     x509_data: Box<str>,
+    verifying: VerifyingKey,
 }
 
 impl Signer {
@@ -61,6 +62,7 @@ impl Signer {
             random: SystemRandom::new(),
             issuer_serial,
             x509_data,
+            verifying: VerifyingKey::from_certificate_der(&der)?,
         })))
     }
 
@@ -68,6 +70,12 @@ impl Signer {
     #[must_use]
     pub fn issuer_serial(&self) -> &IssuerSerial {
         &self.0.issuer_serial
+    }
+
+    /// What verifies this key's signatures.
+    #[must_use]
+    pub fn verifying_key(&self) -> &VerifyingKey {
+        &self.0.verifying
     }
 
     /// Canonical `<ds:X509Data>` naming the certificate.
@@ -99,6 +107,8 @@ pub struct VerifyingKey(Arc<VerifyingKeyParts>);
 struct VerifyingKeyParts {
     key: ParsedPublicKey,
     issuer_serial: IssuerSerial,
+    /// Seconds since 1970, both included.
+    validity: std::ops::RangeInclusive<i64>,
 }
 
 impl VerifyingKey {
@@ -120,7 +130,20 @@ impl VerifyingKey {
         let key =
             ParsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, public).map_err(|_| KeyError::Algorithm)?;
         let (issuer_serial, _) = IssuerSerial::of(&certificate)?;
-        Ok(Self(Arc::new(VerifyingKeyParts { key, issuer_serial })))
+        let validity = certificate.validity();
+        let validity = validity.not_before.timestamp()..=validity.not_after.timestamp();
+        Ok(Self(Arc::new(VerifyingKeyParts {
+            key,
+            issuer_serial,
+            validity,
+        })))
+    }
+
+    /// Whether the certificate is valid at this instant, in seconds since 1970. Verifying does not ask: it
+    /// has no clock, and what was signed in time stays signed.
+    #[must_use]
+    pub fn is_valid_at(&self, unix_seconds: i64) -> bool {
+        self.0.validity.contains(&unix_seconds)
     }
 
     /// Issuer and serial number of the certificate.
@@ -129,8 +152,9 @@ impl VerifyingKey {
         &self.0.issuer_serial
     }
 
-    /// Whether `signature` is this key's over `message`.
-    pub(crate) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+    /// Whether `signature` is this key's over `message` (RSASSA-PKCS1-v1_5 with SHA-256).
+    #[must_use]
+    pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         self.0.key.verify_sig(message, signature).is_ok()
     }
 }

@@ -63,7 +63,9 @@ pub enum Line {
 }
 
 impl Line {
-    fn seq(&self) -> i64 {
+    /// Its sequence number.
+    #[must_use]
+    pub fn seq(&self) -> i64 {
         match self {
             Self::Message { seq, .. }
             | Self::Payment { seq, .. }

@@ -227,6 +227,12 @@ impl Book {
         self.last_batch
     }
 
+    /// The last outbox number given out.
+    #[must_use]
+    pub fn last_outbox_id(&self) -> i64 {
+        self.last_outbox_id
+    }
+
     /// Whether this Conta PI exists.
     #[must_use]
     pub fn has_account(&self, account: Ispb) -> bool {

@@ -2,11 +2,12 @@
 //!
 //! Precedence of refusals, first match wins (documented in `docs/reason-codes.md` as they are completed):
 //!
-//! 1. authority, without claiming the EndToEndId: FF08 (no such minute), RC09, DS27, AGNT, DS0G;
+//! 1. authority, claiming nothing: RC09, AGNT, DS0G, DS27 of the payer, FF08 for a minute that does not exist;
 //! 2. identity, in the book: a repeat gets its first answer, another content DU03;
-//! 3. content, claiming the EndToEndId: AM18, CH16 of the group, DT02, RC10, DS27, AG12, the rules of the
-//!    transaction (AM01, AM12, FF07, CH16, ...), AB11; FF08 by tolerance claims nothing;
-//! 4. money, in the book: AM04.
+//! 3. the message, claiming nothing: FF08 by tolerance, AM18, CH16 of the group, DT02 of the header;
+//! 4. content, claiming the EndToEndId: DT02 of the order, RC10, DS27, AG12, the rules of the transaction
+//!    (AM01, AM12, FF07, CH16, ...), AB11;
+//! 5. money, in the book: AM04.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,7 +56,7 @@ pub enum Verdict {
     /// Refused before its identity is looked at; claims nothing.
     NotYours(Refusal),
     /// Refused, unless it is a repeat; claims nothing.
-    OutOfRange(Refusal),
+    Unclaimed(Refusal),
     /// Refused, unless it is a repeat; the EndToEndId is used up.
     Unsound(Refusal),
 }
@@ -158,13 +159,14 @@ fn verdict(
     };
     let now = context.received_at;
     if now.since(minute).max(minute.since(now)) > END_TO_END_TOLERANCE {
-        return Verdict::OutOfRange(Refusal::new(
+        return Verdict::Unclaimed(Refusal::new(
             R::FF08,
             "the minute in the EndToEndId is more than 12 hours from now",
         ));
     }
     if let Some(refusal) = group_refusal {
-        return Verdict::Unsound(refusal.clone());
+        // What is wrong with the message is not the payment's fault: put right, it may come again.
+        return Verdict::Unclaimed(refusal.clone());
     }
     if tx.accepted_at.since(now) > CLOCK_AHEAD_MAX {
         return Verdict::Unsound(Refusal::new(R::DT02, "AccptncDtTm is more than 60 s ahead"));

@@ -7,11 +7,19 @@ use std::time::Duration;
 use async_nats::header::{HeaderMap, NATS_MESSAGE_ID};
 use async_nats::jetstream;
 use futures::StreamExt as _;
-use pix_domain::Timestamp;
 use pix_runtime::Stopping;
 use spi_core::outgoing::Mailbox;
 use tokio::sync::mpsc;
 
+use super::pg_book::SHARD;
+use super::pg_events::Unpublished;
+
+/// Orders of payment that were taken in.
+pub(crate) const ORDER_RECEIVED: &str = "pix.spi.order_received.v1";
+/// Payments whose money moved.
+pub(crate) const PAYMENT_SETTLED: &str = "pix.spi.payment_settled.v1";
+/// Payments that ended without money moving.
+pub(crate) const PAYMENT_REFUSED: &str = "pix.spi.payment_refused.v1";
 /// The stream that keeps the SPI's events.
 const STREAM: &str = "PIX_SPI";
 /// Its subjects.
@@ -22,6 +30,8 @@ const KEEP: Duration = Duration::from_secs(7 * 24 * 3600);
 const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
 /// How long an acknowledgement may take.
 const ACKNOWLEDGE_WITHIN: Duration = Duration::from_secs(2);
+/// Wake-ups that may wait for NATS.
+const WAKEUPS_MAX: usize = 64;
 /// Where hand-overs between processes are told: `pix.out.<ispb>`, ids only.
 const WAKEUP_PREFIX: &str = "pix.out.";
 
@@ -40,16 +50,21 @@ impl Publisher {
     /// store was deleted say, is made again.
     pub(crate) async fn publish(
         &self,
-        subject: String,
-        id: &str,
-        at: Timestamp,
-        payload: Vec<u8>,
+        event: Unpublished,
     ) -> anyhow::Result<impl Future<Output = anyhow::Result<()>> + use<>> {
+        let Unpublished {
+            batch,
+            subject,
+            payload,
+            at,
+            ..
+        } = event;
+        let id = format!("spi-{SHARD}-{batch}-{subject}");
         let mut headers = HeaderMap::new();
-        headers.insert(NATS_MESSAGE_ID, id);
+        headers.insert(NATS_MESSAGE_ID, id.as_str());
         // CloudEvents 1.0, NATS binding, binary mode.
         headers.insert("ce-specversion", "1.0");
-        headers.insert("ce-id", id);
+        headers.insert("ce-id", id.as_str());
         headers.insert("ce-source", "/pix/spi");
         headers.insert("ce-type", subject.as_str());
         headers.insert("ce-time", at.to_string().as_str());
@@ -92,30 +107,44 @@ async fn ensure_stream(context: &jetstream::Context) -> anyhow::Result<()> {
 
 /// Tells other processes that messages for a participant were formed, and hears of theirs.
 #[derive(Clone)]
-pub(crate) struct Wakeups(async_nats::Client);
+pub(crate) struct Wakeups {
+    client: async_nats::Client,
+    told: mpsc::Sender<BTreeMap<Mailbox, i64>>,
+}
 
 impl Wakeups {
-    pub(crate) fn new(client: async_nats::Client) -> Self {
-        Self(client)
+    /// The handle, and what [`Self::tell`] passes on.
+    pub(crate) fn new(client: async_nats::Client) -> (Self, mpsc::Receiver<BTreeMap<Mailbox, i64>>) {
+        let (told, telling) = mpsc::channel(WAKEUPS_MAX);
+        (Self { client, told }, telling)
     }
 
     /// The last outbox number handled, per mailbox. Nobody waits for it, and it may get lost.
     pub(crate) fn publish(&self, handled: BTreeMap<Mailbox, i64>) {
-        if handled.is_empty() {
-            return;
+        if !handled.is_empty() {
+            let _ = self.told.try_send(handled); // full means that NATS is away; the sweeper goes on
         }
-        let client = self.0.clone();
-        tokio::spawn(async move {
-            for (mailbox, outbox_id) in handled {
-                let subject = format!("{WAKEUP_PREFIX}{}", mailbox.destination);
-                drop(client.publish(subject, outbox_id.to_string().into()).await);
+    }
+
+    /// Publishes until the stop.
+    pub(crate) async fn tell(self, mut telling: mpsc::Receiver<BTreeMap<Mailbox, i64>>, stopping: Stopping) {
+        let publish = async {
+            while let Some(handled) = telling.recv().await {
+                for (mailbox, outbox_id) in handled {
+                    let subject = format!("{WAKEUP_PREFIX}{}", mailbox.destination);
+                    drop(self.client.publish(subject, outbox_id.to_string().into()).await);
+                }
             }
-        });
+        };
+        tokio::select! {
+            () = stopping.stopped() => {}
+            () = publish => {}
+        }
     }
 
     /// Passes on what is heard until the stop.
     pub(crate) async fn listen(self, woken: mpsc::Sender<i64>, stopping: Stopping) {
-        let Ok(mut heard) = self.0.subscribe(format!("{WAKEUP_PREFIX}*")).await else {
+        let Ok(mut heard) = self.client.subscribe(format!("{WAKEUP_PREFIX}*")).await else {
             tracing::warn!("no wake-ups: NATS refuses the subscription; the sweeper goes on");
             return stopping.stopped().await;
         };

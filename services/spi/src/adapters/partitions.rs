@@ -24,6 +24,8 @@ const DAYS_AHEAD: i64 = 2;
 /// Makes what is missing around `now`: a day back and [`DAYS_AHEAD`] on, a month back and one on (FF08's
 /// tolerance of 12 hours never reaches further). Needs the owner's connection.
 pub(crate) async fn ensure(owner: &mut PgConnection, now: Timestamp) -> Result<(), StoreError> {
+    // Making one locks its parent for a moment. Behind a long query it would wait, and every payment behind it.
+    owner.execute("SET lock_timeout = '500ms'").await?;
     let today = day(now);
     for (table, key) in BY_DAY {
         for offset in -1..=DAYS_AHEAD {

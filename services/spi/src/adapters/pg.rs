@@ -12,6 +12,8 @@ use time::OffsetDateTime;
 const LOCK_SPACE: i32 = 0x5049;
 /// How often a lock that somebody else holds is asked for again.
 const LOCK_RETRY: Duration = Duration::from_millis(50);
+/// What one exchange with the store may take; far above any batch, far below a deadline.
+const STORE_WITHIN: Duration = Duration::from_secs(15);
 /// How long a start waits for the lock: a process that was killed leaves its backend alive for a moment.
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -39,8 +41,15 @@ pub(crate) enum StoreError {
         what: String,
     },
     /// Another process holds the lock.
-    #[error("another spi process holds the lock {0}; stop it first")]
-    Locked(i32),
+    #[error(
+        "another spi process serves this database ({0:?}); stop it first, or give this one its own database.url"
+    )]
+    Locked(Lock),
+    /// A COMMIT could be lost.
+    #[error(
+        "Postgres could lose payments that were answered: {0}; set them on, or start with --unsafe_durability=true"
+    )]
+    NotDurable(String),
 }
 
 impl From<sqlx::Error> for StoreError {
@@ -64,21 +73,53 @@ impl From<sqlx::Error> for StoreError {
     }
 }
 
+/// Where a writer connects, and whether it insists on durability.
+#[derive(Clone)]
+pub(crate) struct Target {
+    pub(crate) url: String,
+    pub(crate) unsafe_durability: bool,
+}
+
 /// A connection that is the only one of its kind.
 pub(crate) struct Exclusive {
     pub(crate) connection: PgConnection,
-    url: String,
-    lock: i32,
-    backend: i32,
+    target: Target,
+    lock: Lock,
+    backend: Backend,
+}
+
+/// What only one process may do.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Lock {
+    /// Write the book of the one shard.
+    Book,
+    /// Form and confirm messages.
+    Desk,
+}
+
+impl Lock {
+    fn number(self) -> i32 {
+        match self {
+            Self::Book => 0,
+            Self::Desk => 1000,
+        }
+    }
+}
+
+/// A server process: ids are used again, so its start belongs to its name.
+struct Backend {
+    pid: i32,
+    started_at: OffsetDateTime,
 }
 
 impl Exclusive {
     /// Connects and takes the lock; waits a little for a predecessor that is dying.
-    pub(crate) async fn connect(url: &str, lock: i32) -> Result<Self, StoreError> {
-        let (connection, backend) = open(url).await?;
+    pub(crate) async fn connect(target: &Target, lock: Lock) -> Result<Self, StoreError> {
+        let (connection, backend) = open(target).await?;
+        let target = target.clone();
         let mut this = Self {
             connection,
-            url: url.to_owned(),
+            target,
             lock,
             backend,
         };
@@ -90,11 +131,15 @@ impl Exclusive {
     /// Replaces a connection that was lost. The old backend is ended first, so that whatever it was still
     /// doing has either happened or never will.
     pub(crate) async fn reconnect(&mut self) -> Result<(), StoreError> {
-        let (mut connection, backend) = open(&self.url).await?;
-        sqlx::query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = $1 AND usename = current_user")
-            .bind(self.backend)
-            .execute(&mut connection)
-            .await?;
+        let (mut connection, backend) = open(&self.target).await?;
+        sqlx::query(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+             WHERE pid = $1 AND backend_start = $2 AND usename = current_user",
+        )
+        .bind(self.backend.pid)
+        .bind(self.backend.started_at)
+        .execute(&mut connection)
+        .await?;
         self.connection = connection;
         self.backend = backend;
         self.take_lock().await
@@ -104,7 +149,7 @@ impl Exclusive {
         loop {
             let row = sqlx::query("SELECT pg_try_advisory_lock($1, $2)")
                 .bind(LOCK_SPACE)
-                .bind(self.lock)
+                .bind(self.lock.number())
                 .fetch_one(&mut self.connection)
                 .await?;
             if row.try_get::<bool, _>(0)? {
@@ -115,12 +160,32 @@ impl Exclusive {
     }
 }
 
-async fn open(url: &str) -> Result<(PgConnection, i32), StoreError> {
-    let mut connection = pix_runtime::pg::connect(url).await?;
-    let row = sqlx::query("SELECT pg_backend_pid()")
+/// Waits for the store only so long: a server that vanished without a word is as good as lost.
+pub(crate) async fn in_time<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    let silent = || StoreError::Lost(sqlx::Error::PoolTimedOut);
+    tokio::time::timeout(STORE_WITHIN, work)
+        .await
+        .map_err(|_| silent())?
+}
+
+async fn open(target: &Target) -> Result<(PgConnection, Backend), StoreError> {
+    let mut connection = pix_runtime::pg::connect(&target.url).await?;
+    if !target.unsafe_durability {
+        use pix_runtime::pg::UnsafePostgres;
+        pix_runtime::pg::refuse_unsafe(&mut connection)
+            .await
+            .map_err(|refused| match refused {
+                UnsafePostgres::Settings(off) => StoreError::NotDurable(off.join(", ")),
+                UnsafePostgres::Query(error) => StoreError::Lost(error),
+            })?;
+    }
+    let row = sqlx::query("SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()")
         .fetch_one(&mut connection)
         .await?;
-    let backend = row.try_get(0)?;
+    let backend = Backend {
+        pid: row.try_get(0)?,
+        started_at: row.try_get(1)?,
+    };
     index_paths_only(&mut connection).await?;
     Ok((connection, backend))
 }

@@ -15,14 +15,12 @@ use spi_core::book::{
 use spi_core::order::Refusal;
 use spi_core::outgoing::{Channel, Parcel};
 
-use super::pg::{Exclusive, StoreError, bytes32, day, ispb, parsed, resource_id};
+use super::pg::{Exclusive, Lock, StoreError, Target, bytes32, day, ispb, parsed, resource_id};
 
 /// How long a repeat of a message is recognised by its MsgId (the SPI promises 24 h; a day of margin).
 const MESSAGE_KEY_LIFE: Duration = Duration::from_secs(48 * 3600);
 /// The only shard of this build; every row carries it.
 pub(crate) const SHARD: i16 = 0;
-/// Advisory lock of the shard's writer.
-const BOOK_LOCK: i32 = 0;
 
 /// The writer's connection.
 pub(crate) struct BookStore {
@@ -36,9 +34,9 @@ pub(crate) struct Event {
 }
 
 impl BookStore {
-    pub(crate) async fn connect(url: &str) -> Result<Self, StoreError> {
+    pub(crate) async fn connect(target: &Target) -> Result<Self, StoreError> {
         Ok(Self {
-            pg: Exclusive::connect(url, BOOK_LOCK).await?,
+            pg: Exclusive::connect(target, Lock::Book).await?,
         })
     }
 
@@ -47,14 +45,19 @@ impl BookStore {
         self.pg.reconnect().await
     }
 
-    /// Whether this batch was committed.
-    pub(crate) async fn has_batch(&mut self, number: i64) -> Result<bool, StoreError> {
-        let row = sqlx::query("SELECT 1 FROM batch WHERE shard = $1 AND number = $2")
+    /// Whether this very batch was committed: its number may be another's.
+    pub(crate) async fn has_batch(&mut self, number: i64, audit_hash: &[u8; 32]) -> Result<bool, StoreError> {
+        let row = sqlx::query("SELECT audit_hash FROM batch WHERE shard = $1 AND number = $2")
             .bind(SHARD)
             .bind(number)
             .fetch_optional(&mut self.pg.connection)
             .await?;
-        Ok(row.is_some())
+        let Some(row) = row else { return Ok(false) };
+        if bytes32("batch", row.try_get(0)?)? == *audit_hash {
+            return Ok(true);
+        }
+        let what = format!("batch {number} of somebody else: another spi process has written this shard");
+        Err(StoreError::Corrupt { table: "batch", what })
     }
 
     /// The state the tables lead to, and the head of the audit chain.

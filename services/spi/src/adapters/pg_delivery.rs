@@ -12,11 +12,8 @@ use spi_core::former::Group;
 use spi_core::outgoing::{Form, Mailbox, Parcel};
 use spi_core::streams::Delivery;
 
-use super::pg::{Exclusive, StoreError, day, index_paths_only, ispb, parsed, resource_id};
+use super::pg::{Exclusive, Lock, StoreError, Target, day, index_paths_only, ispb, parsed, resource_id};
 use super::pg_book::channel;
-
-/// Advisory lock of the one who forms and confirms.
-const DELIVERY_LOCK: i32 = 1000;
 
 /// A message, formed and signed, not yet committed.
 #[derive(Clone)]
@@ -33,8 +30,6 @@ pub(crate) struct Backlog {
     pub(crate) unformed: Vec<Parcel>,
     pub(crate) unread: Vec<(Mailbox, Delivery)>,
     pub(crate) last_delivery_id: i64,
-    /// The last outbox number that is certainly in a message, or waits in `unformed`.
-    pub(crate) last_outbox_id: i64,
 }
 
 /// Nothing below these numbers is unformed or unconfirmed.
@@ -51,9 +46,9 @@ pub(crate) struct DeliveryStore {
 }
 
 impl DeliveryStore {
-    pub(crate) async fn connect(url: &str) -> Result<Self, StoreError> {
+    pub(crate) async fn connect(target: &Target) -> Result<Self, StoreError> {
         Ok(Self {
-            pg: Exclusive::connect(url, DELIVERY_LOCK).await?,
+            pg: Exclusive::connect(target, Lock::Desk).await?,
         })
     }
 
@@ -83,17 +78,35 @@ impl DeliveryStore {
         .await?;
         let unread = rows.iter().map(unread).collect::<Result<Vec<_>, _>>()?;
         let unformed = unformed(&mut self.pg.connection, outbox_from).await?;
-        let last_outbox_id = unformed.last().map_or(outbox_from - 1, |parcel| parcel.id);
         Ok(Backlog {
             unformed,
             unread,
             last_delivery_id: last.max(row.try_get(2)?),
-            last_outbox_id,
         })
     }
 
-    /// Commits messages before their first byte leaves, and confirmations before the next batch is
-    /// answered. Safe to repeat: the numbers were given before, and a repeat finds its own rows.
+    /// Whether the COMMIT that was to hold this message happened; it holds all or nothing.
+    pub(crate) async fn has(&mut self, formed: &Formed) -> Result<bool, StoreError> {
+        let row = sqlx::query("SELECT resource_id FROM delivery WHERE id = $1 AND day = $2")
+            .bind(formed.delivery.id)
+            .bind(day(formed.delivery.formed_at))
+            .fetch_optional(&mut self.pg.connection)
+            .await?;
+        let Some(row) = row else { return Ok(false) };
+        if resource_id("delivery", row.try_get(0)?)? == formed.delivery.resource_id {
+            return Ok(true);
+        }
+        let what = format!(
+            "message {} of somebody else: another spi process forms messages",
+            formed.delivery.id
+        );
+        Err(StoreError::Corrupt {
+            table: "delivery",
+            what,
+        })
+    }
+
+    /// Commits messages before their first byte leaves, and confirmations before the next batch is answered.
     pub(crate) async fn commit(
         &mut self,
         formed: &[Formed],
@@ -108,8 +121,7 @@ impl DeliveryStore {
                 "INSERT INTO delivery
                      (day, id, destination, channel, form, resource_id, message_id, created_at, bytes)
                  SELECT * FROM UNNEST($1::date[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::bytea[],
-                                      $7::text[], $8::timestamptz[], $9::bytea[])
-                 ON CONFLICT DO NOTHING",
+                                      $7::text[], $8::timestamptz[], $9::bytea[])",
             )
             .bind(formed.iter().map(|f| day(f.delivery.formed_at)).collect::<Vec<_>>())
             .bind(formed.iter().map(|f| f.delivery.id).collect::<Vec<_>>())
@@ -131,14 +143,11 @@ impl DeliveryStore {
                         .map(move |(parcel, position)| (f, parcel, position))
                 })
                 .collect();
-            // The key refuses an outbox item that already belongs to another delivery; its own row is a repeat.
-            let written = sqlx::query(
-                "WITH item AS (
-                     SELECT * FROM UNNEST($1::date[], $2::bigint[], $3::date[], $4::bigint[], $5::smallint[], $6::text[])
-                     AS q (outbox_day, outbox_id, delivery_day, delivery_id, position, end_to_end_id)),
-                 written AS (INSERT INTO delivery_item SELECT * FROM item ON CONFLICT DO NOTHING RETURNING 1)
-                 SELECT (SELECT count(*) FROM written) +
-                        (SELECT count(*) FROM delivery_item d JOIN item USING (outbox_day, outbox_id, delivery_id))",
+            // The key refuses an outbox item that already belongs to a message.
+            sqlx::query(
+                "INSERT INTO delivery_item
+                     (outbox_day, outbox_id, delivery_day, delivery_id, position, end_to_end_id)
+                 SELECT * FROM UNNEST($1::date[], $2::bigint[], $3::date[], $4::bigint[], $5::smallint[], $6::text[])",
             )
             .bind(items.iter().map(|(_, (_, created_at, _), _)| day(*created_at)).collect::<Vec<_>>())
             .bind(items.iter().map(|(_, (id, _, _), _)| *id).collect::<Vec<_>>())
@@ -146,15 +155,8 @@ impl DeliveryStore {
             .bind(items.iter().map(|(f, ..)| f.delivery.id).collect::<Vec<_>>())
             .bind(items.iter().map(|(_, _, position)| *position).collect::<Vec<_>>())
             .bind(items.iter().map(|(_, (_, _, id), _)| id.map(|id| id.to_string())).collect::<Vec<_>>())
-            .fetch_one(&mut *tx)
+            .execute(&mut *tx)
             .await?;
-            if written.try_get::<i64, _>(0)? != i64::try_from(items.len()).unwrap_or(i64::MAX) {
-                let what = "an outbox item that another message already carries".to_owned();
-                return Err(StoreError::Corrupt {
-                    table: "delivery_item",
-                    what,
-                });
-            }
         }
         if !confirmed.is_empty() {
             sqlx::query(
@@ -185,6 +187,7 @@ impl DeliveryStore {
 /// What the sweeper finds: outbox items from `outbox_from` on that belong to no message.
 pub(crate) async fn sweep(pool: &PgPool, outbox_from: i64) -> Result<Vec<Parcel>, StoreError> {
     let mut connection = pool.acquire().await?;
+    // It stays so for whoever has the connection next: the other questions of this pool go by key as well.
     index_paths_only(&mut connection).await?;
     unformed(&mut connection, outbox_from).await
 }

@@ -139,11 +139,14 @@ pub(crate) async fn payment(pool: &PgPool, id: EndToEndId) -> Result<PaymentView
          JOIN delivery_item i ON i.outbox_day = o.day AND i.outbox_id = o.id
          JOIN delivery d ON d.day = i.delivery_day AND d.id = i.delivery_id
          LEFT JOIN confirmation c ON c.delivery_day = d.day AND c.delivery_id = d.id
-         WHERE o.end_to_end_id = $1 AND o.created_at BETWEEN $2 AND $3 ORDER BY o.id",
+         WHERE o.end_to_end_id = $1 AND o.created_at BETWEEN $2 AND $3 AND o.day BETWEEN $4 AND $5
+         ORDER BY o.id",
     )
     .bind(id.as_str())
     .bind(received_at)
     .bind(until)
+    .bind(received_at.date())
+    .bind(until.date())
     .fetch_all(pool)
     .await?;
     for row in &deliveries {

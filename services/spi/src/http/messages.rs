@@ -2,6 +2,7 @@
 
 use std::io::Read as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
@@ -26,6 +27,8 @@ use crate::intake::{self, Posted};
 pub(super) const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
 /// How much gzip may blow a message up.
 const GZIP_RATIO_MAX: usize = 50;
+/// How long a sender is kept waiting while Postgres is away.
+const COMMIT_WITHIN: Duration = Duration::from_secs(30);
 /// Seconds after which a sender tries again when the book's queue is full.
 const RETRY_AFTER_SECONDS: u32 = 1;
 
@@ -48,31 +51,31 @@ pub(super) async fn post(
         metrics::counter!("spi_messages_total", "outcome" => "seen").increment(1);
         return Ok(respond::created(seen));
     }
-    let inbound = intake::read(
-        &Posted {
-            bytes: &bytes,
-            digest,
-            sender,
-            channel: mailbox.channel,
-            received_at,
-            resource_id: ResourceId::new(app.ids.bytes()),
-        },
-        &app.registry.load(),
-    );
+    // A place in the queue first: what cannot be taken is not worth verifying.
+    let place = app.book.try_reserve().map_err(|error| match error {
+        TrySendError::Full(()) => unavailable("too many messages wait; send it again"),
+        TrySendError::Closed(()) => unavailable("the SPI is stopping; send it again"),
+    })?;
+    let posted = Posted {
+        bytes: &bytes,
+        digest,
+        sender,
+        channel: mailbox.channel,
+        received_at,
+        resource_id: ResourceId::new(app.ids.bytes()),
+    };
+    let inbound = intake::read(&posted, &app.registry.load());
     let (reply, committed) = oneshot::channel();
-    let job = Job {
-        command: Command::Message(Arc::new(inbound)),
+    let command = Command::Message(Arc::new(inbound));
+    place.send(Job {
+        command,
         raw: bytes,
         reply: Some(reply),
-    };
-    app.book.try_send(job).map_err(|error| match error {
-        TrySendError::Full(_) => unavailable("too many messages wait; send it again"),
-        TrySendError::Closed(_) => unavailable("the SPI is stopping; send it again"),
-    })?;
+    });
     // No answer means that it is unknown whether the message was committed: the sender sends it again.
-    let resource_id = committed
-        .await
-        .map_err(|_| unavailable("the message may not have been stored; send it again"))?;
+    let unknown = || unavailable("the message may not have been stored; send it again");
+    let committed = tokio::time::timeout(COMMIT_WITHIN, committed).await;
+    let resource_id = committed.map_err(|_| unknown())?.map_err(|_| unknown())?;
     metrics::counter!("spi_messages_total", "outcome" => "committed").increment(1);
     metrics::histogram!("spi_post_seconds").record(app.clock.now().since(received_at).as_secs_f64());
     tracing::debug!(participant.ispb = %sender, message.resource_id = %resource_id, "a message was taken in");

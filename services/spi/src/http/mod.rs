@@ -27,7 +27,6 @@ pub(crate) async fn answer(
 ) -> Response<Full<Bytes>> {
     let accepts_gzip = respond::accepts_gzip(request.headers());
     let answered = match route(&request) {
-        Ok(Route::Catalog(messages)) => Ok(respond::catalog(messages)),
         Ok(route) => match authenticate(&app, &route, &peer) {
             Ok(ispb) => {
                 dispatch(
@@ -138,8 +137,11 @@ fn route(request: &Request<Incoming>) -> Result<Route, Problem> {
 
 /// The participant of the certificate, when the path is its own. Nothing of the body is read before.
 fn authenticate(app: &App, route: &Route, peer: &Peer) -> Result<Ispb, Problem> {
+    let path = Ispb::parse(route.ispb().as_bytes()).ok();
     let refuse = |why: &'static str| {
-        tracing::warn!(peer.address = %peer.address, path.ispb = route.ispb(), why, "a request was refused");
+        // Only a valid ISPB: the path is whatever somebody wrote.
+        let ispb = path.map(|ispb| ispb.to_string());
+        tracing::warn!(peer.address = %peer.address, path.ispb = ispb, why, "a request was refused");
         metrics::counter!("spi_identity_refused_total", "why" => why).increment(1);
         Err(Problem::icom(
             StatusCode::FORBIDDEN,
@@ -155,7 +157,7 @@ fn authenticate(app: &App, route: &Route, peer: &Peer) -> Result<Ispb, Problem> 
     let Some(participant) = registry.directory.by_channel(&peer.certificate.issuer_serial) else {
         return refuse("the channel certificate is not registered for any participant");
     };
-    if participant.ispb.as_str() != route.ispb() {
+    if !matches!(route, Route::Catalog(_)) && path != Some(participant.ispb) {
         return refuse("the ISPB of the path is not that of the channel certificate");
     }
     if !participant.is_direct() {

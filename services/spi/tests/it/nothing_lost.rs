@@ -3,11 +3,13 @@
 //! These tests kill what they use, so each has parts of its own; nextest runs them one at a time (group
 //! `kill`).
 
+use std::time::Duration;
+
 use pix_testkit::{Fault, FaultProxy, OwnParts};
 use sqlx::{Connection as _, PgConnection};
 
 use crate::storm::ride_out;
-use crate::support::{A, B, Heard, SOON, TestSpi, Urls};
+use crate::support::{A, B, Heard, SOON, TestSpi, Urls, now, status};
 
 /// Payments under way when the fault comes.
 const PAYMENTS: usize = 200;
@@ -171,4 +173,30 @@ async fn kill_nats_and_redis_and_erase_what_they_keep() {
 async fn kill_nothing_but_send_every_message_twice() {
     let mut spi = TestSpi::start().await;
     ride_out(&mut spi, PAYMENTS, true, async |_| {}).await;
+}
+
+#[tokio::test]
+async fn kill_postgres_past_a_deadline_and_an_answer_that_came_in_time_still_counts() {
+    let mut parts = OwnParts::start().await;
+    let spi = TestSpi::start_on_own(&parts).await;
+    let (a, b) = (spi.bank(A), spi.bank(B));
+    let mut order = a.order(B, "1.00");
+    let id = order.end_to_end_id;
+    let accepted_at = now().minus(Duration::from_millis(33_500)).to_millis();
+    let deadline = accepted_at.plus(Duration::from_secs(40));
+    order.accepted_at = accepted_at;
+    a.post(a.pacs_008(vec![order])).await;
+    assert_eq!(b.reader().hear_until(1).await, [Heard::Order(id)]);
+    parts.postgres_process.kill().await;
+    let answer = b.pacs_002(&[(id, None)]);
+    let outage = async {
+        let past = async || (now() > deadline.plus(Duration::from_secs(1))).then_some(());
+        pix_testkit::eventually("the deadline has passed", SOON, past).await;
+        parts.postgres_process.start().await;
+    };
+    futures::join!(b.post(answer), outage);
+    assert_eq!(a.reader().hear_until(1).await, [status(id, "ACSC")]);
+    assert_eq!(spi.balance(B).await.0, "1000001.00");
+    drop(spi);
+    parts.stop().await;
 }

@@ -144,7 +144,7 @@ impl<'a> Draft<'a> {
             }
             (_, None) => unreachable!("only NotYours has no month"),
             (Verdict::Sound, Some(month)) => (month, None),
-            (Verdict::OutOfRange(refusal) | Verdict::Unsound(refusal), Some(month)) => (month, Some(refusal)),
+            (Verdict::Unclaimed(refusal) | Verdict::Unsound(refusal), Some(month)) => (month, Some(refusal)),
         };
         if let Some(open) = self.open(&id) {
             if open.fingerprint != order.fingerprint {
@@ -159,7 +159,7 @@ impl<'a> Draft<'a> {
                 self.tell_refusal(inbound.sender, channel, id, other_content());
             };
         }
-        if let (Verdict::OutOfRange(_), Some(refusal)) = (&order.verdict, refusal) {
+        if let (Verdict::Unclaimed(_), Some(refusal)) = (&order.verdict, refusal) {
             return self.tell_refusal(inbound.sender, channel, id, refusal.clone());
         }
         let balance = self.account(order.payer).available;

@@ -1,0 +1,56 @@
+//! The table of events, and how far they are published.
+
+use pix_domain::Timestamp;
+use sqlx::{PgPool, Row as _};
+use time::OffsetDateTime;
+
+use super::pg::StoreError;
+use super::pg_book::SHARD;
+
+/// Events published before their number is noted.
+const PUBLISH_MAX: i64 = 256;
+
+/// An event on its way to its subject.
+pub(crate) struct Unpublished {
+    pub(crate) id: i64,
+    pub(crate) batch: i64,
+    pub(crate) subject: String,
+    pub(crate) payload: Vec<u8>,
+    pub(crate) at: Timestamp,
+}
+
+/// The next events, in the order of their numbers.
+pub(crate) async fn unpublished(pool: &PgPool) -> Result<Vec<Unpublished>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT id, batch, subject, payload, at FROM event
+         WHERE shard = $1 AND id > COALESCE((SELECT published_id FROM event_cursor WHERE shard = $1), 0)
+         ORDER BY id LIMIT $2",
+    )
+    .bind(SHARD)
+    .bind(PUBLISH_MAX)
+    .fetch_all(pool)
+    .await?;
+    let event = |row: &sqlx::postgres::PgRow| {
+        Ok(Unpublished {
+            id: row.try_get(0)?,
+            batch: row.try_get(1)?,
+            subject: row.try_get(2)?,
+            payload: row.try_get(3)?,
+            at: row.try_get::<OffsetDateTime, _>(4)?.into(),
+        })
+    };
+    rows.iter().map(event).collect()
+}
+
+/// Notes that everything up to `last` is published.
+pub(crate) async fn published(pool: &PgPool, last: i64) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO event_cursor (shard, published_id) VALUES ($1, $2)
+         ON CONFLICT (shard) DO UPDATE SET published_id = EXCLUDED.published_id",
+    )
+    .bind(SHARD)
+    .bind(last)
+    .execute(pool)
+    .await?;
+    Ok(())
+}
