@@ -12,6 +12,7 @@ use pix_runtime::{Clock, Stopping};
 use spi_core::book::{Book, Command, Content, Decision, Inbound, Snapshot};
 use spi_core::outgoing::{MessageRefusal, Parcel};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tracing::Instrument as _;
 
 use crate::adapters::hits::Hits;
 use crate::adapters::pg::{StoreError, in_time};
@@ -174,7 +175,8 @@ impl<C: Clock> Writer<C> {
                 () = tokio::time::sleep(expiry.clamp(Duration::from_millis(1), SWEEP_EVERY)) => {}
             }
             metrics::gauge!("spi_book_queue").set(to_f64(self.queue.len()));
-            self.process(split(jobs)).await?;
+            let span = tracing::info_span!("book", commands = jobs.len());
+            self.process(split(jobs)).instrument(span).await?;
         }
     }
 

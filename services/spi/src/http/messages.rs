@@ -18,7 +18,7 @@ use spi_core::outgoing::Mailbox;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::oneshot;
 
-use super::{header, respond};
+use super::{header, respond, unavailable};
 use crate::app::App;
 use crate::book::Job;
 use crate::intake::{self, Posted};
@@ -29,8 +29,6 @@ pub(super) const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
 const GZIP_RATIO_MAX: usize = 50;
 /// How long a sender is kept waiting while Postgres is away.
 const COMMIT_WITHIN: Duration = Duration::from_secs(30);
-/// Seconds after which a sender tries again when the book's queue is full.
-const RETRY_AFTER_SECONDS: u32 = 1;
 
 /// Takes a message in.
 pub(super) async fn post(
@@ -80,16 +78,6 @@ pub(super) async fn post(
     metrics::histogram!("spi_post_seconds").record(app.clock.now().since(received_at).as_secs_f64());
     tracing::debug!(participant.ispb = %sender, message.resource_id = %resource_id, "a message was taken in");
     Ok(respond::created(resource_id))
-}
-
-fn unavailable(detail: &'static str) -> Problem {
-    Problem::icom(
-        StatusCode::SERVICE_UNAVAILABLE,
-        "serviceUnavailable",
-        "Service unavailable",
-        detail,
-    )
-    .retry_after(RETRY_AFTER_SECONDS)
 }
 
 fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {

@@ -15,8 +15,12 @@ use pix_runtime::Clock as _;
 use pix_runtime::http::Peer;
 use pix_runtime::problem::Problem;
 use spi_core::outgoing::{Channel, Mailbox};
+use tracing::Instrument as _;
 
 use crate::app::App;
+
+/// Seconds after which a participant tries again.
+const RETRY_AFTER_SECONDS: u32 = 1;
 
 /// Answers one request on one channel.
 pub(crate) async fn answer(
@@ -29,16 +33,17 @@ pub(crate) async fn answer(
     let answered = match route(&request) {
         Ok(route) => match authenticate(&app, &route, &peer) {
             Ok(ispb) => {
-                dispatch(
-                    &app,
-                    route,
-                    Mailbox {
-                        destination: ispb,
-                        channel,
-                    },
-                    request,
-                )
-                .await
+                let mailbox = Mailbox {
+                    destination: ispb,
+                    channel,
+                };
+                let span = tracing::info_span!(
+                    "icom",
+                    operation = route.name(),
+                    channel = channel.as_str(),
+                    participant.ispb = %ispb
+                );
+                dispatch(&app, route, mailbox, request).instrument(span).await
             }
             Err(problem) => Err(problem),
         },
@@ -71,6 +76,17 @@ enum Route {
 }
 
 impl Route {
+    /// What traces call it.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Post { .. } => "post",
+            Self::Start { .. } => "start",
+            Self::Next { .. } => "next",
+            Self::Close { .. } => "close",
+            Self::Catalog(_) => "catalog",
+        }
+    }
+
     fn ispb(&self) -> &str {
         match self {
             Self::Post { ispb }
@@ -187,4 +203,11 @@ async fn dispatch(
 /// A header as text, when it is there and is text.
 fn header<'a>(headers: &'a HeaderMap, name: &http::HeaderName) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+/// 503: nothing is wrong with the request, only with the moment.
+fn unavailable(detail: &'static str) -> Problem {
+    let status = StatusCode::SERVICE_UNAVAILABLE;
+    Problem::icom(status, "serviceUnavailable", "Service unavailable", detail)
+        .retry_after(RETRY_AFTER_SECONDS)
 }

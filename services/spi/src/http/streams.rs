@@ -12,12 +12,9 @@ use spi_core::outgoing::Mailbox;
 use spi_core::streams::{BATCH_MAX, Reply, Token, Waiter};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{header, respond};
+use super::{RETRY_AFTER_SECONDS, header, respond, unavailable};
 use crate::app::App;
 use crate::desk::Request;
-
-/// Seconds after which a seventh stream may try again.
-const RETRY_AFTER_SECONDS: u32 = 1;
 
 /// Opens a stream.
 pub(super) async fn start(
@@ -185,14 +182,4 @@ fn wants_multipart(headers: &HeaderMap) -> Result<bool, Problem> {
 fn gone() -> Problem {
     let detail = "the stream is closed, expired or not yours, or the token is an old one; start another";
     Problem::icom(StatusCode::GONE, "gone", "Gone", detail)
-}
-
-fn unavailable(detail: &'static str) -> Problem {
-    Problem::icom(
-        StatusCode::SERVICE_UNAVAILABLE,
-        "serviceUnavailable",
-        "Service unavailable",
-        detail,
-    )
-    .retry_after(RETRY_AFTER_SECONDS)
 }
