@@ -2,7 +2,10 @@
 
 /// Version 1 of what the SPI tells.
 pub mod spi_v1 {
-    #![allow(missing_docs, reason = "generated; the comments of the .proto are carried over where it has them")]
+    #![allow(
+        missing_docs,
+        reason = "generated; the comments of the .proto are carried over where it has them"
+    )]
     #![allow(clippy::all, clippy::pedantic, reason = "generated")]
     include!(concat!(env!("OUT_DIR"), "/pix.spi.v1.rs"));
 }
