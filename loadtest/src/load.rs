@@ -20,6 +20,9 @@ const POSTERS: usize = 16;
 /// A run without progress for so long has failed.
 const STUCK_AFTER: Duration = Duration::from_secs(60);
 
+/// Between attempts to open a stream.
+const PAUSE: Duration = Duration::from_secs(1);
+
 /// What is asked for.
 #[derive(Clone, Copy)]
 pub(crate) struct Load {
@@ -168,7 +171,12 @@ async fn read(bank: Bank, role: Role) -> anyhow::Result<()> {
                 messages
             }
             Pulled::Gone(status) => anyhow::bail!("a stream ended with {status}"),
-            Pulled::Later(why, _) => anyhow::bail!("a stream broke: {why}"),
+            Pulled::Later(why, _) => {
+                // The streams of a run before may still be open; the switch says when to try again.
+                println!("a stream waits: {why}");
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
         };
         let mut answering = JoinSet::new();
         for (_, bytes) in messages {
@@ -192,7 +200,10 @@ async fn read(bank: Bank, role: Role) -> anyhow::Result<()> {
                 }
                 (Document::Pacs002(_), Role::Receiver) => {}
                 (Document::Admi002(refusal), _) => {
-                    anyhow::bail!("the switch refused a message: {}", refusal.reason)
+                    println!(
+                        "the switch refused a message, of this run or one before: {}",
+                        refusal.reason
+                    );
                 }
                 (Document::Pacs008(_), Role::Payer(_)) => anyhow::bail!("the payer was paid"),
             }
