@@ -62,17 +62,9 @@ pub(crate) struct Figures {
 
 /// The writer.
 pub(crate) struct Writer<C> {
-    store: BookStore,
+    parts: Parts<C>,
     book: Book,
     audit_head: [u8; 32],
-    clock: C,
-    desk: mpsc::Sender<Vec<Parcel>>,
-    published: Arc<Notify>,
-    hits: Hits,
-    figures: watch::Sender<Figures>,
-    readiness: Readiness,
-    stopping: Stopping,
-    queue: mpsc::Receiver<Job>,
 }
 
 /// What the writer is made of.
@@ -108,20 +100,9 @@ enum Failed {
 
 impl<C: Clock> Writer<C> {
     /// Recovers the book from the tables.
-    pub(crate) async fn start(parts: Parts<C>) -> Result<Self, Fatal> {
-        let Parts {
-            mut store,
-            clock,
-            desk,
-            published,
-            hits,
-            figures,
-            readiness,
-            stopping,
-            queue,
-        } = parts;
+    pub(crate) async fn start(mut parts: Parts<C>) -> Result<Self, Fatal> {
         let started = Instant::now();
-        let (snapshot, audit_head) = store.snapshot().await?;
+        let (snapshot, audit_head) = parts.store.snapshot().await?;
         let Snapshot {
             last_batch, last_seq, ..
         } = snapshot;
@@ -134,17 +115,9 @@ impl<C: Clock> Writer<C> {
             "the book is recovered"
         );
         Ok(Self {
-            store,
+            parts,
             book,
             audit_head,
-            clock,
-            desk,
-            published,
-            hits,
-            figures,
-            readiness,
-            stopping,
-            queue,
         })
     }
 
@@ -155,26 +128,26 @@ impl<C: Clock> Writer<C> {
 
     /// Runs until the stop, then finishes what waits.
     pub(crate) async fn run(mut self) -> Result<(), Fatal> {
-        let stopping = self.stopping.clone();
+        let stopping = self.parts.stopping.clone();
         loop {
             let expiry = self
                 .book
                 .next_expiry()
-                .map_or(SWEEP_EVERY, |at| at.since(self.clock.now()));
+                .map_or(SWEEP_EVERY, |at| at.since(self.parts.clock.now()));
             let mut jobs = Vec::new();
             tokio::select! {
-                () = stopping.stopped(), if !self.queue.is_closed() => {
-                    self.queue.close(); // what waits is finished, what comes gets 503
+                () = stopping.stopped(), if !self.parts.queue.is_closed() => {
+                    self.parts.queue.close(); // what waits is finished, what comes gets 503
                     continue;
                 }
-                received = self.queue.recv_many(&mut jobs, BATCH_COMMANDS_MAX) => {
+                received = self.parts.queue.recv_many(&mut jobs, BATCH_COMMANDS_MAX) => {
                     if received == 0 {
                         return Ok(());
                     }
                 }
                 () = tokio::time::sleep(expiry.clamp(Duration::from_millis(1), SWEEP_EVERY)) => {}
             }
-            metrics::gauge!("spi_book_queue").set(to_f64(self.queue.len()));
+            metrics::gauge!("spi_book_queue").set(to_f64(self.parts.queue.len()));
             let span = tracing::info_span!("book", commands = jobs.len());
             self.process(split(jobs)).instrument(span).await?;
         }
@@ -226,7 +199,12 @@ impl<C: Clock> Writer<C> {
         }
         tracing::error!(message.resource_id = %inbound.resource_id, why, "a message goes to the dead letters");
         metrics::counter!("spi_dead_letters_total").increment(1);
-        while let Err(error) = self.store.dead_letter(inbound, why, self.clock.now()).await {
+        while let Err(error) = self
+            .parts
+            .store
+            .dead_letter(inbound, why, self.parts.clock.now())
+            .await
+        {
             match self.survive(error).await {
                 Ok(()) => {}
                 Err(Failed::Fatal(fatal)) => return Err(fatal),
@@ -264,15 +242,15 @@ impl<C: Clock> Writer<C> {
                 tokio::time::sleep(RETRY_PAUSE).await;
             }
             // Both are read anew each time: while Postgres was away, answers came that must be heard first.
-            let now = self.clock.now();
-            let horizon = horizon(&commands, more || !self.queue.is_empty(), now);
+            let now = self.parts.clock.now();
+            let horizon = horizon(&commands, more || !self.parts.queue.is_empty(), now);
             let expired = |at: Timestamp| horizon.is_some_and(|horizon| at <= horizon);
             if commands.is_empty() && !self.book.next_expiry().is_some_and(expired) {
                 return Ok(());
             }
             let started = Instant::now();
             let needed = self.book.facts_needed(&commands);
-            let facts = match in_time(self.store.facts(&needed, now)).await {
+            let facts = match in_time(self.parts.store.facts(&needed, now)).await {
                 Ok(facts) => facts,
                 Err(error) => {
                     self.survive(error).await?;
@@ -290,7 +268,8 @@ impl<C: Clock> Writer<C> {
                 return Err(Failed::Poisoned("deciding it panicked".to_owned()));
             };
             match in_time(
-                self.store
+                self.parts
+                    .store
                     .commit(&decision.batch, &raw, &parcels, &events, &audit_hash),
             )
             .await
@@ -349,7 +328,7 @@ impl<C: Clock> Writer<C> {
         self.book.install(decision);
         self.audit_head = audit_hash;
         metrics::gauge!("spi_payments_open").set(to_f64(self.book.open_payments()));
-        self.figures.send_replace(Figures {
+        self.parts.figures.send_replace(Figures {
             open_payments: self.book.open_payments(),
             last_batch: batch.0,
             last_seq: batch.1,
@@ -360,14 +339,14 @@ impl<C: Clock> Writer<C> {
             }
         }
         // At the stop the desk may be gone before us: what it did not get waits in the outbox.
-        let handed_over = parcels.is_empty() || self.desk.send(parcels).await.is_ok();
-        if !handed_over && !self.stopping.is_stopped() {
+        let handed_over = parcels.is_empty() || self.parts.desk.send(parcels).await.is_ok();
+        if !handed_over && !self.parts.stopping.is_stopped() {
             return Err(Failed::Fatal(Fatal::DeskGone));
         }
         if !events.is_empty() {
-            self.published.notify_one();
+            self.parts.published.notify_one();
         }
-        self.hits.remember(taken_in);
+        self.parts.hits.remember(taken_in);
         Ok(())
     }
 
@@ -392,7 +371,7 @@ impl<C: Clock> Writer<C> {
     ) -> Result<bool, Failed> {
         self.survive(error).await?;
         loop {
-            match in_time(self.store.has_batch(batch, audit_hash)).await {
+            match in_time(self.parts.store.has_batch(batch, audit_hash)).await {
                 Ok(true) => {
                     tracing::info!(batch, "the COMMIT whose answer was lost had happened");
                     return Ok(true);
@@ -403,7 +382,7 @@ impl<C: Clock> Writer<C> {
                         batch,
                         "the COMMIT whose answer was lost had not happened; deciding again"
                     );
-                    match in_time(self.store.snapshot()).await {
+                    match in_time(self.parts.store.snapshot()).await {
                         Ok((snapshot, audit_head)) => {
                             self.book = Book::recover(snapshot).map_err(|e| Failed::Fatal(e.into()))?;
                             self.audit_head = audit_head;
@@ -420,14 +399,14 @@ impl<C: Clock> Writer<C> {
     /// Connects again, fence included, for as long as it takes.
     async fn reconnect(&mut self) -> Result<(), Fatal> {
         metrics::counter!("spi_book_reconnects_total").increment(1);
-        self.readiness.set("book", false);
+        self.parts.readiness.set("book", false);
         loop {
-            match in_time(self.store.reconnect()).await {
+            match in_time(self.parts.store.reconnect()).await {
                 Ok(()) => {
-                    self.readiness.set("book", true);
+                    self.parts.readiness.set("book", true);
                     return Ok(());
                 }
-                Err(StoreError::Lost(_) | StoreError::Broken(_)) if !self.stopping.is_stopped() => {
+                Err(StoreError::Lost(_) | StoreError::Broken(_)) if !self.parts.stopping.is_stopped() => {
                     tokio::time::sleep(RECONNECT_PAUSE).await;
                 }
                 Err(error) => return Err(error.into()),
