@@ -9,6 +9,7 @@ use crate::bodies::Bodies;
 use crate::book::Job;
 use crate::desk::Request;
 use crate::registry::Current;
+use crate::shares::Shares;
 
 /// Handles to everything inside.
 pub(crate) struct App {
@@ -19,4 +20,5 @@ pub(crate) struct App {
     pub(crate) desk: mpsc::Sender<Request>,
     pub(crate) bodies: Bodies,
     pub(crate) hits: Hits,
+    pub(crate) shares: Shares,
 }

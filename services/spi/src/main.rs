@@ -13,6 +13,7 @@ mod http;
 mod intake;
 mod ops;
 mod registry;
+mod shares;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -39,6 +40,7 @@ use crate::bodies::Bodies;
 use crate::config::Config;
 use crate::desk::Desk;
 use crate::registry::Registry;
+use crate::shares::Shares;
 
 /// What is under way may take so long to end after the stop.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(8);
@@ -217,6 +219,7 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
         desk: desk_tx,
         bodies,
         hits,
+        shares: Shares::default(),
     });
     for (name, channel, address) in [
         ("primary", Channel::Primary, config.listen_primary),

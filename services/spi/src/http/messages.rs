@@ -18,7 +18,7 @@ use spi_core::outgoing::Mailbox;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::oneshot;
 
-use super::{header, respond, unavailable};
+use super::{RETRY_AFTER_SECONDS, header, respond, unavailable};
 use crate::app::App;
 use crate::book::Job;
 use crate::intake::{self, Posted};
@@ -36,6 +36,8 @@ pub(super) async fn post(
     mailbox: Mailbox,
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Problem> {
+    let sender = mailbox.destination;
+    let _place = app.shares.take(sender).ok_or_else(too_many)?;
     check_content_type(request.headers())?;
     let gzipped = is_gzipped(request.headers())?;
     let body = read_body(request.into_body(), MESSAGE_BYTES_MAX)
@@ -43,7 +45,6 @@ pub(super) async fn post(
         .map_err(|error| body_problem(&error))?;
     let received_at = app.clock.now();
     let bytes = if gzipped { gunzip(&body)? } else { body };
-    let sender = mailbox.destination;
     let digest = pix_xmldsig::digest(&[&bytes]);
     if let Some(seen) = app.hits.recall(sender, &digest).await {
         metrics::counter!("spi_messages_total", "outcome" => "seen").increment(1);
@@ -78,6 +79,17 @@ pub(super) async fn post(
     metrics::histogram!("spi_post_seconds").record(app.clock.now().since(received_at).as_secs_f64());
     tracing::debug!(participant.ispb = %sender, message.resource_id = %resource_id, "a message was taken in");
     Ok(respond::created(resource_id))
+}
+
+fn too_many() -> Problem {
+    let detail = "too many of your messages are under way; wait for some answers";
+    Problem::icom(
+        StatusCode::TOO_MANY_REQUESTS,
+        "tooManyRequests",
+        "Too many requests",
+        detail,
+    )
+    .retry_after(RETRY_AFTER_SECONDS)
 }
 
 fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
