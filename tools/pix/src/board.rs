@@ -81,7 +81,7 @@ impl Board {
             .map_err(anyhow::Error::from)
             .and_then(|text| write_private(&self.place.board_file(), &text));
         if let Err(error) = written {
-            eprintln!("pix: {error:#}");
+            errln!("pix: {error:#}");
         }
     }
 }

@@ -19,23 +19,23 @@ pub(crate) async fn down(place: &Place, purge: bool) -> anyhow::Result<ExitCode>
         if purge && place.dir.exists() {
             bail!("{dir} was not made by pix and stays as it is: name the right folder with --dir");
         }
-        println!("nothing runs in {dir}");
+        outln!("nothing runs in {dir}");
         return Ok(ExitCode::SUCCESS);
     }
     let held = match place.running_pid() {
         Some(pid) => {
-            println!("stopping pix (process {pid}) in {dir}");
+            outln!("stopping pix (process {pid}) in {dir}");
             send_terminate(pid)?;
             wait_for_end(place, pid).await?
         }
         None => {
-            println!("nothing runs in {dir}");
+            outln!("nothing runs in {dir}");
             place.try_hold()?
         }
     };
     if purge {
         place.purge()?;
-        println!("{dir} and all its data are removed");
+        outln!("{dir} and all its data are removed");
     }
     drop(held);
     Ok(ExitCode::SUCCESS)
@@ -45,7 +45,7 @@ async fn wait_for_end(place: &Place, pid: u32) -> anyhow::Result<Option<Held>> {
     let asked = Instant::now();
     loop {
         if let Some(held) = place.try_hold()? {
-            println!("stopped after {} ms", asked.elapsed().as_millis());
+            outln!("stopped after {} ms", asked.elapsed().as_millis());
             return Ok(Some(held));
         }
         if asked.elapsed() > STOP_WITHIN {
@@ -101,28 +101,33 @@ pub(crate) async fn status(place: &Place, as_json: bool) -> anyhow::Result<ExitC
                 json!({"name": entry.name, "pid": entry.pid, "port": entry.port, "restarts": entry.restarts, "health": health})
             })
             .collect();
-        println!(
+        outln!(
             "{:#}",
             json!({"dir": place.dir, "pid": running, "ready": ready, "processes": processes})
         );
     } else if let Some(pid) = running {
-        println!(
+        outln!(
             "pix (process {pid}) in {dir}{}",
             if ready { "" } else { ", starting" }
         );
-        println!(
+        outln!(
             "  {:<16} {:>8} {:>6} {:>9}  health",
-            "process", "pid", "port", "restarts"
+            "process",
+            "pid",
+            "port",
+            "restarts"
         );
         for (entry, health) in &rows {
             let pid = entry.pid.map_or("-".to_owned(), |pid| pid.to_string());
-            println!(
+            outln!(
                 "  {:<16} {pid:>8} {:>6} {:>9}  {health}",
-                entry.name, entry.port, entry.restarts
+                entry.name,
+                entry.port,
+                entry.restarts
             );
         }
     } else {
-        println!("nothing runs in {dir}: start it with `pix up`");
+        outln!("nothing runs in {dir}: start it with `pix up`");
     }
     let healthy = running.is_some() && ready && rows.iter().all(|(_, health)| health == "ready");
     Ok(if healthy {

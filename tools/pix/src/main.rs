@@ -1,9 +1,7 @@
 //! `pix`: runs the switch and two banks on this machine, and asks them questions.
-#![allow(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a command talks to its user"
-)]
+
+#[macro_use]
+mod out;
 
 mod backoff;
 mod board;
@@ -29,7 +27,7 @@ fn main() -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!(
+            errln!(
                 "pix: the runtime could not start ({error}): free some memory or file descriptors and try again."
             );
             return ExitCode::FAILURE;
@@ -38,7 +36,7 @@ fn main() -> ExitCode {
     match runtime.block_on(run(arguments)) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("pix: {error:#}");
+            errln!("pix: {error:#}");
             ExitCode::FAILURE
         }
     }

@@ -75,7 +75,7 @@ pub(crate) async fn command(place: &Place, typed: &cli::Pay) -> anyhow::Result<E
     };
     let paid = pay(place, &Http::new(), &order).await?;
     if typed.json {
-        println!("{:#}", paid.to_json());
+        outln!("{:#}", paid.to_json());
     } else {
         paid.print();
     }
@@ -150,7 +150,7 @@ pub(crate) async fn pay(place: &Place, http: &Http, order: &Order<'_>) -> anyhow
 
     let path = format!("/api/payments/{end_to_end_id}");
     if !ended(http, port, &path, END_WITHIN).await {
-        eprintln!(
+        errln!(
             "pix: still pending after {} s; ask again with `pix payment {end_to_end_id}`",
             END_WITHIN.as_secs()
         );
@@ -303,9 +303,9 @@ impl Paid {
             .map(|balance| balance.of.chars().count())
             .max()
             .unwrap_or_default();
-        println!("\n  {:<width$}  {:>14}  {:>14}", "balance", "before", "after");
+        outln!("\n  {:<width$}  {:>14}  {:>14}", "balance", "before", "after");
         for Balance { of, before, after } in &self.balances {
-            println!("  {of:<width$}  {before:>14}  {after:>14}");
+            outln!("  {of:<width$}  {before:>14}  {after:>14}");
         }
     }
 }

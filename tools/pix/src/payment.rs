@@ -49,7 +49,7 @@ pub(crate) async fn command(
 ) -> anyhow::Result<ExitCode> {
     let story = tell(place, &Http::new(), end_to_end_id.as_str()).await?;
     if as_json {
-        println!("{:#}", story.to_json());
+        outln!("{:#}", story.to_json());
     } else {
         story.print();
     }
@@ -96,7 +96,7 @@ pub(crate) async fn tell(place: &Place, http: &Http, end_to_end_id: &str) -> any
         }
     }
     for why in silent {
-        eprintln!("pix: {why}; its part of the story is missing");
+        errln!("pix: {why}; its part of the story is missing");
     }
     Ok(Story::merge(end_to_end_id, &accounts))
 }
@@ -152,20 +152,23 @@ impl Story {
             .as_ref()
             .map_or(String::new(), |reason| format!(": {reason}"));
         let amount = self.amount.as_deref().unwrap_or("?");
-        println!(
+        outln!(
             "Payment {}  R$ {amount}  {}{why}\n",
-            self.end_to_end_id, self.state
+            self.end_to_end_id,
+            self.state
         );
-        println!("  {:>7}  {:<16} {:<10} detail", "ms", "who", "stage");
+        outln!("  {:>7}  {:<16} {:<10} detail", "ms", "who", "stage");
         let start = self.start();
         for event in &self.events {
             let when = event
                 .at
                 .zip(start)
                 .map_or("?".into(), |(at, start)| milliseconds(at, start).to_string());
-            println!(
+            outln!(
                 "  {when:>7}  {:<16} {:<10} {}",
-                event.who, event.stage, event.detail
+                event.who,
+                event.stage,
+                event.detail
             );
         }
     }

@@ -64,16 +64,16 @@ pub(crate) fn participant(place: &Place, who: &cli::Participant) -> anyhow::Resu
     register.put(ispb, &name, who.balance, &ours);
     register.write(place)?;
 
-    println!("{}:", out.display());
-    println!("  channel.crt, channel.key          the bank's end of the TLS channel");
-    println!("  signature.crt, signature.key      signs what the bank sends");
-    println!("  ca.crt                            to trust the switch's TLS certificate");
-    println!("  spi-signature.crt, dict-signature.crt   verify what the switch signs");
-    println!(
+    outln!("{}:", out.display());
+    outln!("  channel.crt, channel.key          the bank's end of the TLS channel");
+    outln!("  signature.crt, signature.key      signs what the bank sends");
+    outln!("  ca.crt                            to trust the switch's TLS certificate");
+    outln!("  spi-signature.crt, dict-signature.crt   verify what the switch signs");
+    outln!(
         "{ispb} ({name}) is in {}; a running switch reads it at once.",
         place.participants().display()
     );
-    println!(
+    outln!(
         "ICOM: https://127.0.0.1:{} and {}",
         place.ports.spi_primary(),
         place.ports.spi_secondary()

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pix_parts::{Process, ProcessSpec, READY_WITHIN, STOP_GRACE};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::backoff::Backoff;
@@ -35,12 +35,12 @@ enum First {
 }
 
 impl Supervised {
-    /// Starts it, and again whenever it ends.
-    pub(crate) fn start(spec: ProcessSpec, board: Arc<Board>) -> Self {
+    /// Starts it, and again whenever it ends. `lost` hears its name when nobody does so any more: by a panic of ours.
+    pub(crate) fn start(spec: ProcessSpec, board: Arc<Board>, lost: mpsc::Sender<String>) -> Self {
         let (stop, stopping) = watch::channel(false);
         let (tell, first) = watch::channel(First::Starting);
         let name = spec.name.clone();
-        let task = tokio::spawn(
+        let keeper = tokio::spawn(
             Keeper {
                 spec,
                 board,
@@ -49,6 +49,13 @@ impl Supervised {
             }
             .keep(),
         );
+        let kept = name.clone();
+        let task = tokio::spawn(async move {
+            if keeper.await.is_err() {
+                // The first one lost stops everything; a full channel has heard of one.
+                drop(lost.try_send(kept));
+            }
+        });
         Self {
             name,
             stop,

@@ -11,6 +11,7 @@ use pix_parts::{Nats, PartError, Postgres, PostgresSize, Probe, ProcessSpec, Red
 use pix_pki::DevPki;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
 
 use crate::board::Board;
 use crate::cli;
@@ -28,7 +29,7 @@ const PORTS_FREE_WITHIN: Duration = Duration::from_secs(5);
 pub(crate) fn say(line: &str) {
     static START: OnceLock<Instant> = OnceLock::new();
     let since = START.get_or_init(Instant::now).elapsed();
-    println!("{:>8.2} s  {line}", since.as_secs_f64());
+    outln!("{:>8.2} s  {line}", since.as_secs_f64());
 }
 
 pub(crate) async fn up(place: Place, options: &cli::Up) -> anyhow::Result<ExitCode> {
@@ -76,7 +77,10 @@ pub(crate) async fn up(place: Place, options: &cli::Up) -> anyhow::Result<ExitCo
         fleet.stop().await;
         return Err(error);
     }
-    let by = asked_to_stop().await;
+    let (by, code) = tokio::select! {
+        by = asked_to_stop() => (by.to_owned(), ExitCode::SUCCESS),
+        lost = fleet.lost() => (format!("{lost} is not supervised any more, by a fault of pix"), ExitCode::FAILURE),
+    };
     say(&format!(
         "{by}: stopping banks, switch and parts (once more: at once)"
     ));
@@ -84,7 +88,7 @@ pub(crate) async fn up(place: Place, options: &cli::Up) -> anyhow::Result<ExitCo
         () = fleet.stop() => say("everything has stopped; `pix up` goes on from here"),
         _ = asked_to_stop() => say("leaving at once: what still runs is killed"),
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(code)
 }
 
 async fn start(place: &Place, options: &cli::Up, fleet: &mut Fleet) -> anyhow::Result<()> {
@@ -156,7 +160,7 @@ async fn start(place: &Place, options: &cli::Up, fleet: &mut Fleet) -> anyhow::R
     say("the switch and both banks serve");
 
     if !options.no_payment {
-        println!();
+        outln!();
         // The switch serves whether or not this payment goes through; what hinders it is worth a sentence, not an end.
         match pay::pay(place, &Http::new(), &pay::Order::first()).await {
             Ok(paid) => paid.print(),
@@ -172,6 +176,8 @@ struct Fleet {
     board: Arc<Board>,
     /// In the order of their start. Those of one step start together and stop together.
     steps: Vec<Vec<Supervised>>,
+    /// Names of those that nobody would start again.
+    lost: (mpsc::Sender<String>, mpsc::Receiver<String>),
 }
 
 /// A process and where it answers.
@@ -186,14 +192,20 @@ impl Fleet {
         Self {
             board: Arc::new(Board::new(place.clone())),
             steps: Vec::new(),
+            lost: mpsc::channel(1),
         }
+    }
+
+    /// Waits until a process has lost its supervision.
+    async fn lost(&mut self) -> String {
+        self.lost.1.recv().await.expect("we hold a sender")
     }
 
     /// Starts the units together and waits until all of them serve.
     async fn step(&mut self, units: impl IntoIterator<Item = Unit>) -> anyhow::Result<()> {
         let start = |Unit { spec, port, http }| {
             self.board.enter(&spec.name, port, http);
-            Supervised::start(spec, Arc::clone(&self.board))
+            Supervised::start(spec, Arc::clone(&self.board), self.lost.0.clone())
         };
         let step = units.into_iter().map(start).collect();
         self.steps.push(step);
@@ -379,20 +391,20 @@ fn our_command(place: &Place) -> String {
 
 fn print_welcome(place: &Place) {
     let ports = place.ports;
-    println!();
+    outln!();
     for (index, bank) in (0_u16..).zip(&BANKS) {
-        println!("  {:<16} http://127.0.0.1:{}", bank.name, ports.bank(index));
+        outln!("  {:<16} http://127.0.0.1:{}", bank.name, ports.bank(index));
     }
-    println!(
+    outln!(
         "  {:<16} https://127.0.0.1:{} and {} (ICOM, client certificate)",
         "switch",
         ports.spi_primary(),
         ports.spi_secondary()
     );
-    println!("  {:<16} http://127.0.0.1:{}/metrics", "", ports.spi_ops());
-    println!("  {:<16} {}", "logs", place.path("logs").display());
+    outln!("  {:<16} http://127.0.0.1:{}/metrics", "", ports.spi_ops());
+    outln!("  {:<16} {}", "logs", place.path("logs").display());
     let us = our_command(place);
-    println!("\nIn another terminal:");
+    outln!("\nIn another terminal:");
     for command in [
         "pay --from A --to B --amount 25.00",
         "pay --from B --to A --to-account 100004    (a blocked account refuses)",
@@ -400,7 +412,7 @@ fn print_welcome(place: &Place) {
         "pki participant --ispb 33333333 --out bank-33333333    (an outside bank joins)",
         "down",
     ] {
-        println!("  {us} {command}");
+        outln!("  {us} {command}");
     }
-    println!("\nCtrl-C stops everything; the data stays.");
+    outln!("\nCtrl-C stops everything; the data stays.");
 }

@@ -45,6 +45,20 @@ async fn a_busy_port_is_named_with_the_way_out() {
 }
 
 #[tokio::test]
+async fn supervision_and_an_orderly_stop_outlive_whoever_read_the_output() {
+    let mut switch = Switch::new().await;
+    switch.close_outputs().await;
+    for bank in [A, B] {
+        let old = switch.kill(&bank.process()).await;
+        switch.until_restarted(&bank.process(), old).await;
+    }
+    let home = switch.stop_by("TERM").await;
+    let log = std::fs::read_to_string(home.dir().join("postgres/postgres.log")).expect("Postgres has a log");
+    let last = log.lines().last().unwrap_or_default();
+    assert!(last.contains("database system is shut down"), "{log}");
+}
+
+#[tokio::test]
 async fn a_killed_supervisor_leaves_no_process_and_down_purge_no_file() {
     let (home, processes) = Switch::new().await.kill_supervisor().await;
     eventually("every child has followed", Duration::from_secs(30), async || {

@@ -13,6 +13,7 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::MutexGuard;
+use tokio::task::JoinHandle;
 
 use crate::http::Http;
 
@@ -59,6 +60,8 @@ pub(crate) struct Switch {
     child: Child,
     /// What it has printed so far.
     printed: Arc<Mutex<String>>,
+    /// Read its two outputs.
+    readers: Vec<JoinHandle<()>>,
     pub(crate) http: Http,
 }
 
@@ -141,13 +144,13 @@ impl Home {
             Box::new(child.stdout.take().expect("piped")),
             Box::new(child.stderr.take().expect("piped")),
         ];
-        for output in outputs {
-            tokio::spawn(keep_lines(BufReader::new(output), Arc::clone(&printed)));
-        }
+        let read = |output| tokio::spawn(keep_lines(BufReader::new(output), Arc::clone(&printed)));
+        let readers = outputs.map(read).into();
         let mut switch = Switch {
             home: self,
             child,
             printed,
+            readers,
             http: Http::new(),
         };
         switch
@@ -255,10 +258,22 @@ impl Switch {
         self.home.port(5002)
     }
 
+    /// Goes away as a terminal does, or the reader of a pipe.
+    pub(crate) async fn close_outputs(&mut self) {
+        for reader in self.readers.drain(..) {
+            reader.abort();
+            drop(reader.await);
+        }
+    }
+
     /// Ctrl-C, and nothing is left: no process, no port.
-    pub(crate) async fn stop(mut self) -> Home {
+    pub(crate) async fn stop(self) -> Home {
+        self.stop_by("INT").await
+    }
+
+    pub(crate) async fn stop_by(mut self, name: &str) -> Home {
         let processes = self.processes().await;
-        signal("INT", self.child.id().expect("it runs")).await;
+        signal(name, self.child.id().expect("it runs")).await;
         let status = tokio::time::timeout(STOP_WITHIN, self.child.wait())
             .await
             .expect("pix ends")
