@@ -83,10 +83,11 @@ impl Place {
         self.path(INSTANCE_FILE).is_file()
     }
 
-    /// Makes the folder and remembers the offset. A folder with foreign content is left alone.
+    /// Makes the folder; a new one remembers the offset. A folder with foreign content is left alone.
     pub(crate) fn create(&self) -> anyhow::Result<()> {
         let dir = self.dir.display();
-        if !self.is_ours()
+        let is_new = !self.is_ours();
+        if is_new
             && let Ok(mut entries) = self.dir.read_dir()
             && entries.next().is_some()
         {
@@ -99,6 +100,12 @@ impl Place {
         std::fs::set_permissions(&self.dir, std::fs::Permissions::from_mode(0o711)).with_context(|| {
             format!("the mode of {dir} cannot be set: make it yours with chown, or choose another --dir")
         })?;
+        // Another offset than the remembered one may belong to a command that fails: see `remember_ports`.
+        if is_new { self.remember_ports() } else { Ok(()) }
+    }
+
+    /// Where the instance is from now on. For the one who holds it, once its ports are known to be free.
+    pub(crate) fn remember_ports(&self) -> anyhow::Result<()> {
         let postgres_elsewhere = remembered(&self.dir)?.and_then(|instance| instance.postgres_elsewhere);
         self.remember(&Instance {
             port_offset: self.ports.offset,
@@ -388,8 +395,14 @@ mod tests {
             .expect("find")
             .create()
             .expect("create");
-        assert_eq!(Place::find(&dir, None).expect("find").ports.nats(), 4622);
-        assert_eq!(Place::find(&dir, Some(600)).expect("find").ports.nats(), 4822);
+        let remembered = || Place::find(&dir, None).expect("find").ports.nats();
+        assert_eq!(remembered(), 4622);
+        let other = Place::find(&dir, Some(600)).expect("find");
+        assert_eq!(other.ports.nats(), 4822);
+        other.create().expect("create");
+        assert_eq!(remembered(), 4622, "nothing has started there yet");
+        other.remember_ports().expect("remember");
+        assert_eq!(remembered(), 4822);
     }
 
     #[test]

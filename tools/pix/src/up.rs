@@ -93,6 +93,7 @@ pub(crate) async fn up(place: Place, options: &cli::Up) -> anyhow::Result<ExitCo
 
 async fn start(place: &Place, options: &cli::Up, fleet: &mut Fleet) -> anyhow::Result<()> {
     ports_are_free(place).await?;
+    place.remember_ports()?;
     let programs = Programs::beside_us()?;
 
     let fresh = !place.path("pki/ca.crt").exists();

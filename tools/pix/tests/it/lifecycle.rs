@@ -6,7 +6,7 @@ use pix_testkit::eventually;
 use tokio::process::Command;
 
 use crate::money::{Money, order, until_all_ended};
-use crate::switch::{A, B, Home, Switch, is_alive};
+use crate::switch::{A, B, Home, PIX, Switch, is_alive};
 
 #[tokio::test]
 async fn two_instances_run_side_by_side() {
@@ -28,6 +28,27 @@ async fn a_second_up_in_the_same_folder_says_who_runs_there() {
         !worked && said.contains("already running") && said.contains("--port-offset"),
         "{said}"
     );
+    // Elsewhere it fails as well, and changes nothing for those who ask without an offset.
+    let dir = switch.home.dir().display().to_string();
+    let pix = async |arguments: &[&str]| {
+        let out = Command::new(PIX)
+            .args(["--dir", &dir])
+            .args(arguments)
+            .output()
+            .await
+            .expect("pix starts");
+        (
+            out.status.success(),
+            String::from_utf8_lossy(&out.stdout).into_owned(),
+        )
+    };
+    let (worked, said) = pix(&["--port-offset", "0", "up"]).await;
+    assert!(!worked, "{said}");
+    let (healthy, said) = pix(&["status"]).await;
+    assert!(healthy, "{said}");
+    let instance = std::fs::read_to_string(switch.home.dir().join("instance.toml")).expect("it is there");
+    let offset = format!("port_offset = {}\n", switch.home.port(0));
+    assert!(instance.contains(&offset), "{instance}");
     switch.stop().await;
 }
 
@@ -42,6 +63,25 @@ async fn a_busy_port_is_named_with_the_way_out() {
         said.contains(&format!("port {port} (postgres)")) && said.contains("--port-offset"),
         "{said}"
     );
+}
+
+#[tokio::test]
+async fn an_up_that_finds_a_port_busy_leaves_the_instance_where_it_was() {
+    let home = Switch::new().await.stop().await;
+    let instance = home.dir().join("instance.toml");
+    let before = std::fs::read_to_string(&instance).expect("it is there");
+    let other = Home::beside_another();
+    let _taken =
+        std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, other.port(4432))).expect("free");
+    let out = Command::new(PIX)
+        .arg("--dir")
+        .arg(home.dir())
+        .args(["--port-offset", &other.port(0).to_string(), "up"])
+        .output()
+        .await
+        .expect("pix starts");
+    assert!(!out.status.success());
+    assert_eq!(std::fs::read_to_string(&instance).expect("it is there"), before);
 }
 
 #[tokio::test]
