@@ -55,6 +55,10 @@ impl Postgres {
         make_folder(dir)?;
         let dir = dir.canonicalize().map_err(PartError::file("find", dir))?;
         make_folder(&dir.join("run"))?;
+        for folder in [&dir, &dir.join("run")] {
+            std::fs::set_permissions(folder, Permissions::from_mode(0o700))
+                .map_err(PartError::file("restrict", folder))?;
+        }
         if let Some(user) = run_as {
             user.own(&dir)?;
             user.own(&dir.join("run"))?;
@@ -134,6 +138,9 @@ impl Postgres {
             ("synchronous_commit", "on"),
             ("timezone", "UTC"),
             ("log_timezone", "UTC"),
+            // Rows and statements hold what people pay whom: the log gets the error, never its DETAIL or STATEMENT.
+            ("log_error_verbosity", "terse"),
+            ("log_min_error_statement", "panic"),
         ];
         let mut args = vec![
             "-D".to_owned(),

@@ -1,8 +1,9 @@
 //! A child process that never outlives us.
 
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
+use std::fs::{OpenOptions, Permissions};
 use std::io;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::{OnceLock, mpsc};
@@ -82,7 +83,13 @@ impl ProcessSpec {
             OpenOptions::new()
                 .create(true)
                 .append(true)
+                .mode(0o600)
                 .open(&self.log)
+                .and_then(|log| {
+                    // One of an earlier version was readable by everybody.
+                    log.set_permissions(Permissions::from_mode(0o600))?;
+                    Ok(log)
+                })
                 .map_err(PartError::file("write", &self.log))
         };
         if let Some(folder) = self.log.parent() {

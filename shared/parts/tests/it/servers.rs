@@ -132,3 +132,37 @@ async fn a_path_too_long_for_a_socket_leaves_tcp() {
     );
     start(postgres.spec()).await.stop(STOP_GRACE).await.unwrap();
 }
+
+#[tokio::test]
+async fn what_people_pay_stays_out_of_the_log_and_the_log_is_its_owners() {
+    let folder = folder();
+    let postgres = Postgres::prepare(
+        &folder.path().join("pg"),
+        free_port().unwrap(),
+        PostgresSize::Test,
+    )
+    .await
+    .unwrap();
+    let spec = postgres.spec();
+    fs::write(&spec.log, "of an earlier version\n").unwrap();
+    fs::set_permissions(&spec.log, Permissions::from_mode(0o644)).unwrap();
+    let mut process = start(spec.clone()).await;
+    let refused = tokio::process::Command::new(spec.program.with_file_name("psql"))
+        .arg(postgres.url("postgres"))
+        .args(["-c", "CREATE TABLE paid (tax_id text CHECK (tax_id = ''))"])
+        .args(["-c", "INSERT INTO paid VALUES ('52998224725')"])
+        .output()
+        .await
+        .unwrap();
+    assert!(!refused.status.success());
+    process.stop(STOP_GRACE).await.unwrap();
+
+    let log = fs::read_to_string(&spec.log).unwrap();
+    assert!(log.contains("violates check constraint"), "{log}");
+    assert!(!log.contains("52998224725"), "{log}");
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&spec.log), 0o600);
+    for private in [folder.path().join("pg"), folder.path().join("pg/run")] {
+        assert_eq!(mode(&private), 0o700, "{}", private.display());
+    }
+}
