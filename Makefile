@@ -25,7 +25,10 @@ run: parts
 test: test-parts
 	@CARGO="$(CARGO)" scripts/run-tests $(TEST)
 
-lint:
+# The workspace's build scripts link, and so need the C compiler that the parts come with.
+lint: test-parts
+	@$(CARGO) fmt --version >/dev/null 2>&1 || { echo "make lint: rustfmt is missing: install it with \`rustup component add rustfmt\`." >&2; exit 1; }
+	@$(CARGO) clippy --version >/dev/null 2>&1 || { echo "make lint: clippy is missing: install it with \`rustup component add clippy\`." >&2; exit 1; }
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 
