@@ -111,6 +111,7 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
         ids: ids.clone(),
         bells: bells.clone(),
         up: Box::new(move |up| ready.set("database", up)),
+        in_doubt: false,
     };
     lifecycle.spawn("writer", writer.run(requests, stopping.clone()));
 

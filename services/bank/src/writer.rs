@@ -100,6 +100,8 @@ pub(crate) struct Writer<C> {
     pub(crate) ids: Ids,
     pub(crate) bells: Bells,
     pub(crate) up: Box<dyn Fn(bool) + Send>,
+    /// A commit's answer was lost, and with it what to ring for.
+    pub(crate) in_doubt: bool,
 }
 
 /// A queue to a writer.
@@ -163,6 +165,7 @@ impl<C: Clock> Writer<C> {
                 Ok(done) => outcomes.extend(done),
                 Err(StoreError::Lost(why)) => {
                     (self.up)(false);
+                    self.in_doubt = true;
                     tracing::warn!(why, works = part.len(), "the database is away; trying again");
                     tokio::select! {
                         () = stopping.stopped() => return None,
@@ -230,6 +233,12 @@ impl<C: Clock> Writer<C> {
         let decided = decided.await?;
         (self.up)(true);
         self.tell(&decided);
+        if std::mem::take(&mut self.in_doubt) {
+            // What was in the first time is only known the second time, and asks for no bell: ring for it.
+            for channel in Channel::ALL {
+                self.bells.of(channel).notify_one();
+            }
+        }
         metrics::histogram!("bank_commit_seconds").record(began.elapsed().as_secs_f64());
         metrics::counter!("bank_works_total").increment(u64::try_from(works.len()).unwrap_or(u64::MAX));
         Ok(decided.outcomes)

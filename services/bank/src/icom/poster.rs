@@ -23,6 +23,8 @@ use crate::writer::{Bells, Bookkeeper};
 const AT_ONCE: usize = 16;
 /// From this attempt on, each failure is worth a warning.
 const WARN_FROM: u32 = 3;
+/// Whatever waits and rings no bell is found within a second: a customer's money is blocked until it goes.
+const SWEEP: Duration = Duration::from_secs(1);
 /// Before a message whose end cannot be booked goes again.
 const POISON_PAUSE: Duration = Duration::from_secs(60);
 
@@ -69,6 +71,7 @@ impl Poster {
             tokio::select! {
                 () = stopping.stopped() => {}
                 () = this.bells.of(this.icom.channel).notified(), if in_flight.len() < AT_ONCE => {}
+                () = tokio::time::sleep(SWEEP), if in_flight.len() < AT_ONCE => {}
                 Some(ended) = tasks.join_next_with_id() => {
                     in_flight.remove(&ended.as_ref().map_or_else(tokio::task::JoinError::id, |(id, ())| *id));
                     while let Some(ended) = tasks.try_join_next_with_id() {

@@ -201,6 +201,53 @@ async fn a_postgres_that_dies_is_waited_for_and_no_commit_is_done_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_payment_whose_commit_was_in_doubt_goes_out_without_other_traffic() {
+    let pki = TestPki::shared().await;
+    let switch = Switch::start(&pki, OURS).await;
+    let direct = pix_testkit::empty_database("bank").await.url();
+    let (_, rest) = direct.rsplit_once(':').unwrap();
+    let port: u16 = rest.split('/').next().unwrap().parse().unwrap();
+    let proxy = FaultProxy::start(([127, 0, 0, 1], port).into()).await;
+    let through = direct.replace(&format!(":{port}/"), &format!(":{}/", proxy.address().port()));
+    assert_ne!(through, direct);
+    let setup = Setup::with_database(&pki, switch.addresses(), through);
+    let bank = setup.start().await;
+    // Cut ever a little later in the conversation, with steps shorter than the answer to a COMMIT (18
+    // octets), until the cut lies behind its end.
+    let (mut octets, mut payments, mut uncut) = (0, 0_usize, 0);
+    while uncut < 3 {
+        octets += 9;
+        payments += 1;
+        let connections = proxy.connections();
+        proxy.set(Fault::CutAnswerAfter(octets));
+        let orders = order("1.00");
+        let mended = async {
+            let cut = async || (proxy.connections() > connections).then_some(());
+            eventually("the bank connects again", PATIENCE, cut).await;
+            proxy.set(Fault::None);
+        };
+        tokio::pin!(mended);
+        let paid = bank.pay(&orders);
+        tokio::pin!(paid);
+        let id = tokio::select! {
+            id = &mut paid => {
+                proxy.set(Fault::None);
+                uncut += 1;
+                id
+            }
+            () = &mut mended => paid.await,
+        };
+        switch.order(id).await;
+    }
+    assert_eq!(bank.held(ANA).await[1], format!("{payments}.00"));
+    assert_eq!(
+        setup.count("SELECT COUNT(*) FROM payment").await,
+        i64::try_from(payments).unwrap()
+    );
+    bank.balanced().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_row_that_postgres_refuses_stops_nobody_else() {
     let (switch, setup, bank) = world().await;
     let mut conn = pix_runtime::pg::connect(&setup.database_url).await.unwrap();
