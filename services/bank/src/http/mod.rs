@@ -3,6 +3,7 @@
 
 mod accounts;
 mod events;
+mod here;
 mod payments;
 mod problem;
 
@@ -60,6 +61,7 @@ pub(crate) fn routes(app: Arc<App>) -> Router {
         .route("/api/payments/{end_to_end_id}", get(payments::show))
         .route("/api/events", get(events::stream))
         .layer(DefaultBodyLimit::max(BODY_MAX))
+        .layer(axum::middleware::from_fn(here::guard))
         .with_state(app)
 }
 

@@ -77,7 +77,8 @@ pub(super) async fn pay(
 /// Strings end here.
 fn read(headers: &HeaderMap, body: &[u8], id: EndToEndId, now: Timestamp) -> Result<Order, Refused> {
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    // A page of another host cannot send this type without asking first (CORS).
+    // A page of another origin must ask before it sends this type (CORS); one whose name was made to point
+    // here need not, and is kept out by its name (see `here`).
     if !header(CONTENT_TYPE.as_str()).is_some_and(|kind| kind.starts_with("application/json")) {
         return Err(Refused::bad_request(
             "send the order as Content-Type: application/json",

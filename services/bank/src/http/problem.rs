@@ -18,6 +18,11 @@ impl Refused {
         Self(Problem::plain(StatusCode::BAD_REQUEST, detail))
     }
 
+    /// The request does not come from where this interface is used.
+    pub(crate) fn forbidden(detail: impl Into<String>) -> Self {
+        Self(Problem::plain(StatusCode::FORBIDDEN, detail))
+    }
+
     /// There is no such thing.
     pub(crate) fn not_found(detail: impl Into<String>) -> Self {
         Self(Problem::plain(StatusCode::NOT_FOUND, detail))

@@ -1,7 +1,7 @@
 //! The bank's own JSON and page.
 
-use http::{Method, StatusCode};
-use http_body_util::{BodyExt as _, Empty};
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt as _, Empty, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use serde_json::json;
@@ -99,4 +99,47 @@ async fn the_page_hears_of_a_payment_when_it_moves() {
         "{heard}"
     );
     assert!(heard.contains("\"state\":\"pending\""), "{heard}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_of_other_sites_neither_read_nor_pay() {
+    let (switch, _setup, bank) = world().await;
+    let client = Client::builder(TokioExecutor::new()).build_http::<Full<bytes::Bytes>>();
+    let own = bank.uri("/").authority().unwrap().to_string();
+    let evil = format!("evil.example:{}", bank.uri("/").port_u16().unwrap());
+    let ask = async |method: Method, path: &str, host: &str, origin: Option<String>| {
+        let mut request = Request::builder()
+            .method(method.clone())
+            .uri(bank.uri(path))
+            .header("Host", host)
+            .header("Content-Type", "application/json");
+        if let Some(origin) = origin {
+            request = request.header("Origin", origin);
+        }
+        let body = if method == Method::POST {
+            order("1.00").to_string()
+        } else {
+            String::new()
+        };
+        let answer = client
+            .request(request.body(Full::new(body.into())).unwrap())
+            .await
+            .unwrap();
+        answer.status().as_u16()
+    };
+    for path in ["/", "/api/accounts", "/api/events"] {
+        assert_eq!(ask(Method::GET, path, &evil, None).await, 403, "{path}");
+    }
+    let pay = "/api/payments";
+    let rebound = Some(format!("http://{evil}"));
+    assert_eq!(ask(Method::POST, pay, &evil, rebound.clone()).await, 403);
+    assert_eq!(ask(Method::POST, pay, &own, rebound).await, 403);
+    assert_eq!(ask(Method::POST, pay, &own, Some("null".to_owned())).await, 403);
+    assert_eq!(ask(Method::GET, "/api/accounts", "localhost", None).await, 200);
+    assert!(switch.posts().is_empty());
+    assert_eq!(bank.held(ANA).await[0], "5000.00");
+    assert_eq!(
+        ask(Method::POST, pay, &own, Some(format!("http://{own}"))).await,
+        202
+    );
 }
