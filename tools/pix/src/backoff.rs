@@ -30,11 +30,6 @@ impl Backoff {
         self.early_ends = self.early_ends.saturating_add(1);
         wait
     }
-
-    /// How many times in a row it ended soon after its start.
-    pub(crate) fn early_ends(&self) -> u32 {
-        self.early_ends
-    }
 }
 
 #[cfg(test)]
@@ -59,7 +54,7 @@ mod tests {
         }
         assert_eq!(backoff.wait_after(RECOVERED), FIRST);
         assert_eq!(backoff.wait_after(SOON), SECOND);
-        assert_eq!(backoff.early_ends(), 2);
+        assert_eq!(backoff.early_ends, 2);
     }
 
     #[test]

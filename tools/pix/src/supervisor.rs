@@ -46,6 +46,7 @@ impl Supervised {
                 board,
                 stopping,
                 tell,
+                ready_within: READY_WITHIN,
             }
             .keep(),
         );
@@ -107,6 +108,7 @@ struct Keeper {
     board: Arc<Board>,
     stopping: watch::Receiver<bool>,
     tell: watch::Sender<First>,
+    ready_within: Duration,
 }
 
 impl Keeper {
@@ -114,6 +116,7 @@ impl Keeper {
         let name = self.spec.name.clone();
         let mut backoff = Backoff::default();
         let mut has_served = false;
+        let mut failed_starts = 0;
         loop {
             let started = Instant::now();
             let ended = match self.spec.spawn().await {
@@ -126,7 +129,9 @@ impl Keeper {
             self.board
                 .update(&name, |entry| (entry.pid, entry.ready) = (None, false));
             let wait = backoff.wait_after(started.elapsed());
-            if !has_served && backoff.early_ends() >= FIRST_STARTS_MAX {
+            // However long each took: one that runs without ever serving is as broken as one that ends at once.
+            failed_starts += 1;
+            if !has_served && failed_starts >= FIRST_STARTS_MAX {
                 self.tell.send_replace(First::Failed(ended));
                 return;
             }
@@ -150,8 +155,21 @@ impl Keeper {
     ) -> Option<String> {
         let name = &self.spec.name;
         self.board.update(name, |entry| entry.pid = process.pid());
+        let ready = async {
+            loop {
+                match process.ready(self.ready_within).await {
+                    // It has served before, and may be recovering just now: a restart would begin that anew.
+                    Err(_) if *has_served && process.pid().is_some() => say(&format!(
+                        "{name} has not answered for {} s; waiting on (its log: {})",
+                        started.elapsed().as_secs(),
+                        self.spec.log.display()
+                    )),
+                    known => return known,
+                }
+            }
+        };
         tokio::select! {
-            ready = process.ready(READY_WITHIN) => match ready {
+            ready = ready => match ready {
                 Ok(()) => {
                     self.board.update(name, |entry| entry.ready = true);
                     if *has_served {
@@ -208,5 +226,70 @@ async fn stop(name: &str, mut process: Process) {
         ));
     } else if asked.elapsed() >= Duration::from_secs(2) {
         say(&format!("{name} took {} ms to end", asked.elapsed().as_millis()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use pix_parts::{Probe, Signal};
+
+    use super::*;
+    use crate::place::Place;
+
+    /// A process that runs and never answers.
+    fn mute(folder: &std::path::Path, ready_within: Duration) -> (Keeper, watch::Sender<bool>) {
+        let place = Place::find(&folder.join("x"), None).expect("find");
+        place.create().expect("create");
+        let spec = ProcessSpec {
+            name: "mute".into(),
+            program: "/bin/sleep".into(),
+            args: vec!["1000".into()],
+            env: BTreeMap::new(),
+            dir: None,
+            run_as: None,
+            stop_signal: Signal::Terminate,
+            log: place.path("logs/mute.log"),
+            probe: Probe::Http {
+                address: ([127, 0, 0, 1], 1).into(),
+                path: "/readyz".into(),
+            },
+        };
+        let board = Arc::new(Board::new(place));
+        board.enter("mute", 1, true);
+        let (stop, stopping) = watch::channel(false);
+        let keeper = Keeper {
+            spec,
+            board,
+            stopping,
+            tell: watch::channel(First::Starting).0,
+            ready_within,
+        };
+        (keeper, stop)
+    }
+
+    #[tokio::test]
+    async fn one_that_runs_and_never_serves_is_called_broken() {
+        let folder = tempfile::tempdir().expect("tempdir");
+        let (keeper, _stop) = mute(folder.path(), Duration::from_millis(10));
+        let first = keeper.tell.subscribe();
+        keeper.keep().await;
+        let First::Failed(why) = first.borrow().clone() else {
+            panic!("{first:?}")
+        };
+        assert!(why.starts_with("mute did not answer in"), "{why}");
+    }
+
+    #[tokio::test]
+    async fn one_that_has_served_may_take_its_time() {
+        let folder = tempfile::tempdir().expect("tempdir");
+        let (mut keeper, stop) = mute(folder.path(), Duration::from_millis(10));
+        let process = keeper.spec.spawn().await.expect("sleep starts");
+        let mut has_served = true;
+        let watched = keeper.watch(process, Instant::now(), &mut has_served);
+        let waited = tokio::time::timeout(Duration::from_millis(100), watched).await;
+        assert!(waited.is_err(), "ten waits in vain: {waited:?}");
+        drop(stop);
     }
 }
