@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::board;
 use crate::http::Http;
+use crate::orphans;
 use crate::place::{Held, Place};
 
 /// Every part has its own grace; together they take no longer than this.
@@ -30,7 +31,11 @@ pub(crate) async fn down(place: &Place, purge: bool) -> anyhow::Result<ExitCode>
         }
         None => {
             outln!("nothing runs in {dir}");
-            place.try_hold()?
+            let held = place.try_hold()?;
+            if held.is_some() {
+                orphans::end(place, |line| outln!("{line}")).await?;
+            }
+            held
         }
     };
     if purge {

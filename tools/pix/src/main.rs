@@ -9,6 +9,7 @@ mod cli;
 mod configs;
 mod control;
 mod http;
+mod orphans;
 mod pay;
 mod payment;
 mod pki;

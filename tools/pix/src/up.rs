@@ -17,6 +17,7 @@ use crate::board::Board;
 use crate::cli;
 use crate::configs::{self, Parts};
 use crate::http::Http;
+use crate::orphans;
 use crate::pay;
 use crate::place::{Place, Ports, private_dir};
 use crate::seed::{self, BANKS};
@@ -92,6 +93,7 @@ pub(crate) async fn up(place: Place, options: &cli::Up) -> anyhow::Result<ExitCo
 }
 
 async fn start(place: &Place, options: &cli::Up, fleet: &mut Fleet) -> anyhow::Result<()> {
+    orphans::end(place, say).await?;
     ports_are_free(place).await?;
     place.remember_ports()?;
     let programs = Programs::beside_us()?;

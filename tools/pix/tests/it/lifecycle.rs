@@ -6,7 +6,7 @@ use pix_testkit::eventually;
 use tokio::process::Command;
 
 use crate::money::{Money, order, until_all_ended};
-use crate::switch::{A, B, Home, PIX, Switch, is_alive};
+use crate::switch::{A, B, Home, PIX, Switch, is_alive, signal};
 
 #[tokio::test]
 async fn two_instances_run_side_by_side() {
@@ -109,6 +109,21 @@ async fn a_killed_supervisor_leaves_no_process_and_down_purge_no_file() {
     let (worked, said) = switch.home.run(&["down", "--purge"]).await;
     assert!(worked, "{said}");
     assert!(!switch.home.dir().exists(), "{said}");
+}
+
+#[tokio::test]
+async fn down_purge_after_a_kill_removes_no_data_under_a_running_child() {
+    let switch = Switch::new().await;
+    // One that does not follow.
+    let stuck = switch.pid(&A.process()).await;
+    signal("STOP", stuck).await;
+    let (home, processes) = switch.kill_supervisor().await;
+    let (worked, said) = home.run(&["down", "--purge"]).await;
+    assert!(worked && said.contains("waiting for what it left"), "{said}");
+    for (name, pid) in processes {
+        assert!(!is_alive(pid), "{name} (pid {pid}): {said}");
+    }
+    assert!(!home.dir().exists(), "{said}");
 }
 
 /// curl, as an outside bank's engineer would try it: the status of a GET, or nothing when TLS failed.
