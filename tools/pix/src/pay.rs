@@ -8,7 +8,7 @@ use pix_domain::{Ispb, Money};
 use serde_json::{Value, json};
 
 use crate::cli;
-use crate::http::Http;
+use crate::http::{Answer, Http};
 use crate::payment::{self, Story, bank_index};
 use crate::place::Place;
 use crate::seed::{Account, BANKS, Customers};
@@ -17,6 +17,8 @@ use crate::seed::{Account, BANKS, Customers};
 const END_WITHIN: Duration = Duration::from_secs(60);
 /// The receiver's credit follows the payer's confirmation closely.
 const CREDIT_WITHIN: Duration = Duration::from_secs(3);
+/// A bank that was killed serves again by then.
+const RESTARTED_WITHIN: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// Who pays whom.
@@ -137,10 +139,7 @@ pub(crate) async fn pay(place: &Place, http: &Http, order: &Order<'_>) -> anyhow
         "description": order.description,
     });
     let port = place.ports.bank(payer);
-    let answer = http
-        .post(port, "/api/payments", &body, None)
-        .await
-        .context("start everything with `pix up`")?;
+    let answer = send_order(http, port, &body).await?;
     let Some(end_to_end_id) = answer.body["end_to_end_id"]
         .as_str()
         .filter(|_| answer.is_success())
@@ -167,6 +166,25 @@ pub(crate) async fn pay(place: &Place, http: &Http, order: &Order<'_>) -> anyhow
         .map(|((of, before), (_, after))| Balance { of, before, after })
         .collect();
     Ok(Paid { story, balances })
+}
+
+/// Orders once: a bank that falls silent may have taken the order, so it is asked again under the same key.
+async fn send_order(http: &Http, port: u16, body: &Value) -> anyhow::Result<Answer> {
+    let mut chance = [0; 16];
+    std::fs::File::open("/dev/urandom")
+        .and_then(|mut random| std::io::Read::read_exact(&mut random, &mut chance))
+        .context("no chance can be read from /dev/urandom: mount /dev")?;
+    let key = format!("{:032x}", u128::from_ne_bytes(chance));
+    let path = "/api/payments";
+    if let Ok(answer) = http.post(port, path, body, Some(&key)).await {
+        return Ok(answer);
+    }
+    tokio::time::sleep(RESTARTED_WITHIN).await;
+    http.post(port, path, body, Some(&key)).await.with_context(|| {
+        format!(
+            "whether the payment goes through is unknown: before you pay again, look for it on the bank's page, http://127.0.0.1:{port}, and ask with `pix payment E2EID`"
+        )
+    })
 }
 
 /// Waits until a bank knows the end of the payment; false when it does not in time or knows no such payment.
@@ -335,6 +353,33 @@ mod tests {
         let error = choose(Some("777")).expect_err("no such account").to_string();
         assert!(
             error.contains("--from-account takes one of 0001/100001"),
+            "{error}"
+        );
+    }
+
+    #[tokio::test]
+    async fn an_order_without_an_answer_is_repeated_under_its_key_and_then_called_unknown() {
+        use tokio::io::AsyncReadExt as _;
+        let bank = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("binds");
+        let port = bank.local_addr().expect("address").port();
+        let heard = async {
+            let mut keys = Vec::new();
+            while keys.len() < 2 {
+                let (mut order, _) = bank.accept().await.expect("accepts");
+                let mut text = vec![0; 4096];
+                let read = order.read(&mut text).await.expect("reads");
+                let text = String::from_utf8_lossy(&text[..read]).into_owned();
+                let key = text.lines().find(|line| line.starts_with("idempotency-key: "));
+                keys.push(key.expect("a key").to_owned());
+            }
+            keys
+        };
+        let (http, body) = (Http::new(), json!({}));
+        let (keys, answer) = tokio::join!(heard, send_order(&http, port, &body));
+        assert_eq!(keys[0], keys[1]);
+        let error = answer.expect_err("silent").to_string();
+        assert!(
+            error.contains("unknown") && error.contains("pix payment"),
             "{error}"
         );
     }
