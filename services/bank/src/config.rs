@@ -9,7 +9,9 @@ use http::Uri;
 use pix_domain::Ispb;
 use pix_runtime::telemetry::{LogFormat, LogLevel};
 use pix_runtime::{Faults, Key, Settings, tls};
-use pix_xmldsig::{Signer, VerifyingKey};
+use pix_xmldsig::{KeyError, Signer, VerifyingKey};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 
 use crate::adapters::pg::Customer;
 use crate::customers;
@@ -53,7 +55,11 @@ static KEYS: &[Key] = &[
         "signature certificate of this bank",
     ),
     Key::required::<PathBuf>("signature.key", "PEM file", "its private key"),
-    Key::required::<PathBuf>("spi.signature_certificate", "PEM file", "what the SPI signs with"),
+    Key::required::<PathBuf>(
+        "spi.signature_certificate",
+        "PEM file",
+        "what the SPI signs with; around a renewal, both certificates",
+    ),
     Key::optional::<PathBuf>(
         "customers.file",
         "TOML file",
@@ -73,7 +79,7 @@ pub(crate) struct Config {
     pub(crate) icom: [String; 2],
     pub(crate) tls: Arc<rustls::ClientConfig>,
     pub(crate) signer: Signer,
-    pub(crate) spi: VerifyingKey,
+    pub(crate) spi: Vec<VerifyingKey>,
     pub(crate) customers: Vec<Customer>,
     pub(crate) log_format: LogFormat,
     pub(crate) log_level: LogLevel,
@@ -98,7 +104,7 @@ impl Config {
             &settings.read_file("signature.key"),
         );
         let signer = noted(&settings, "signature.certificate", signer);
-        let spi = VerifyingKey::from_certificate_pem(&settings.read_file("spi.signature_certificate"));
+        let spi = spi_keys(&settings.read_file("spi.signature_certificate"));
         let spi = noted(&settings, "spi.signature_certificate", spi);
         let customers = read_customers(&settings);
         let listen = settings.get("listen");
@@ -124,6 +130,17 @@ impl Config {
         settings.finish()?;
         Ok(config.expect("what is missing was noted as a fault"))
     }
+}
+
+/// Every certificate of the file.
+fn spi_keys(pem: &[u8]) -> Result<Vec<VerifyingKey>, KeyError> {
+    // The first is read by the one who can say what is wrong with the file.
+    let mut keys = vec![VerifyingKey::from_certificate_pem(pem)?];
+    for certificate in CertificateDer::pem_slice_iter(pem).skip(1) {
+        let certificate = certificate.map_err(|_| KeyError::Certificate)?;
+        keys.push(VerifyingKey::from_certificate_der(&certificate)?);
+    }
+    Ok(keys)
 }
 
 fn noted<T, E: std::fmt::Display>(settings: &Settings, key: &str, read: Result<T, E>) -> Option<T> {

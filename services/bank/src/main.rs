@@ -27,7 +27,7 @@ use tokio::sync::{Notify, broadcast};
 use crate::adapters::pg::{self, Ledger};
 use crate::config::Config;
 use crate::http::App;
-use crate::icom::{Poster, Reader, SpiKey};
+use crate::icom::{Poster, Reader, SpiKeys};
 use crate::messages::Identity;
 use crate::writer::{Bells, Writer};
 
@@ -120,7 +120,7 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
         ..ClientLimits::default()
     };
     let client = Client::new(&config.tls, limits);
-    let spi = Arc::new(SpiKey(config.spi));
+    let spi = Arc::new(SpiKeys::new(config.spi));
     for (channel, base) in Channel::ALL.into_iter().zip(config.icom) {
         let icom = Icom {
             client: client.clone(),

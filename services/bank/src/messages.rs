@@ -3,8 +3,9 @@
 use bank_core::{Account, Answer, Counterparty, Destination, IncomingOrder, Payment, StatusReport, Verdict};
 use iso20022::{
     Admi002, AppHdr, CreditTransfer, CreditorAccount, DebtorAccount, Document, MessageDefinition,
-    Pacs008Group, Party, Remittance, StatusReasonInformation, TransactionStatusReport, admi_002_document,
-    credit_transfer_fragment, pacs_002_document, pacs_008_document, seal, status_report_fragment,
+    Pacs008Group, Party, Remittance, StatusReasonInformation, TransactionStatusReport, UnreadableKind,
+    admi_002_document, credit_transfer_fragment, pacs_002_document, pacs_008_document, seal,
+    status_report_fragment,
 };
 use pix_domain::{
     Ispb, LocalInstrument, MsgId, Priority, Purpose, ResourceId, SPI_ISPB, ServiceLevel, Text, Timestamp,
@@ -19,6 +20,10 @@ pub(crate) const TRANSACTIONS_MAX: usize = 10;
 
 /// The `Id` of `ds:KeyInfo`; any that is unique within the message will do.
 const KEY_INFO_ID: &str = "key-info-id";
+
+/// Signed with a certificate that is not configured: nothing can be said about the message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct UnknownSigner;
 
 /// Who this bank is on the wire, and what it signs with.
 pub(crate) struct Identity {
@@ -68,24 +73,28 @@ impl Identity {
     }
 
     /// Opens a message of the SPI: verified, addressed to us, and signed by the SPI itself.
+    ///
+    /// # Errors
+    /// The signer is unknown, which says more about our settings than about the message.
     pub(crate) fn open(
         &self,
         bytes: &[u8],
         resource_id: ResourceId,
         now: Timestamp,
         spi: &dyn KeySource,
-    ) -> (Option<MsgId>, Content) {
+    ) -> Result<(Option<MsgId>, Content), UnknownSigner> {
         let opened = match iso20022::open(bytes, spi) {
             Ok(opened) => opened,
+            Err(unreadable) if unreadable.kind == UnreadableKind::UnknownSigner => return Err(UnknownSigner),
             Err(unreadable) => {
                 let answer = unreadable.admi_002(resource_id, now);
-                return (
+                return Ok((
                     unreadable.message_id,
                     Content::Unreadable {
                         answer,
                         why: format!("{:?}", unreadable.kind),
                     },
-                );
+                ));
             }
         };
         let header = &opened.envelope.header;
@@ -99,15 +108,15 @@ impl Identity {
                 description: Some(Text::truncated("Fr must be the SPI and To this participant")),
                 additional: None,
             };
-            return (
+            return Ok((
                 Some(id),
                 Content::Unreadable {
                     answer,
                     why: "Fr or To is wrong".to_owned(),
                 },
-            );
+            ));
         }
-        (Some(id), content(opened.envelope.document))
+        Ok((Some(id), content(opened.envelope.document)))
     }
 }
 

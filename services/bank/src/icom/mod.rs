@@ -5,4 +5,4 @@ mod poster;
 mod reader;
 
 pub(crate) use poster::Poster;
-pub(crate) use reader::{Reader, SpiKey};
+pub(crate) use reader::{Reader, SpiKeys};

@@ -1,6 +1,7 @@
 //! Reads one stream: a batch is confirmed only after it is in the book.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use pix_domain::{ResourceId, Timestamp};
@@ -9,24 +10,43 @@ use pix_runtime::{Clock, Ids, Stopping};
 use pix_xmldsig::{IssuerSerial, KeySource, VerifyingKey};
 
 use super::backoff::Backoff;
-use crate::messages::Identity;
+use crate::messages::{Identity, UnknownSigner};
 use crate::work::{Received, Work};
 use crate::writer::Bookkeeper;
 
-/// The one certificate that messages of the SPI are signed with.
-pub(crate) struct SpiKey(pub(crate) VerifyingKey);
+/// The certificates that messages of the SPI are signed with; two around a renewal.
+pub(crate) struct SpiKeys {
+    keys: Vec<VerifyingKey>,
+    /// A message came that none of them signed. Settings are read once: only a restart mends it.
+    outdated: AtomicBool,
+}
 
-impl KeySource for SpiKey {
-    fn find(&self, issuer_serial: &IssuerSerial) -> Option<VerifyingKey> {
-        (self.0.issuer_serial() == issuer_serial).then(|| self.0.clone())
+impl SpiKeys {
+    pub(crate) fn new(keys: Vec<VerifyingKey>) -> Self {
+        let outdated = AtomicBool::new(false);
+        Self { keys, outdated }
     }
+}
+
+impl KeySource for SpiKeys {
+    fn find(&self, issuer_serial: &IssuerSerial) -> Option<VerifyingKey> {
+        let known = |key: &&VerifyingKey| key.issuer_serial() == issuer_serial;
+        self.keys.iter().find(known).cloned()
+    }
+}
+
+/// What became of a batch.
+enum Booked {
+    In,
+    Stopping,
+    UnknownSigner,
 }
 
 /// One reader of one stream.
 pub(crate) struct Reader<C> {
     pub(crate) icom: Icom,
     pub(crate) identity: Arc<Identity>,
-    pub(crate) spi: Arc<SpiKey>,
+    pub(crate) spi: Arc<SpiKeys>,
     pub(crate) books: Bookkeeper,
     pub(crate) clock: C,
     pub(crate) ids: Ids,
@@ -46,22 +66,33 @@ impl<C: Clock> Reader<C> {
                 pulled = self.pull(token.as_deref(), &mut met) => pulled,
             };
             let pause = match pulled {
-                Pulled::Messages { next, messages } => {
-                    (self.up)(true);
-                    if !self.book(messages).await {
-                        break;
+                Pulled::Messages { next, messages } => match self.book(messages).await {
+                    Booked::In => {
+                        self.heard(true);
+                        token = Some(next);
+                        backoff.reset();
+                        continue;
                     }
-                    token = Some(next);
-                    backoff.reset();
-                    continue;
-                }
+                    Booked::Stopping => break,
+                    // Confirmed, it would be lost, and a true status with it: the same batch again.
+                    Booked::UnknownSigner => {
+                        self.spi.outdated.store(true, Ordering::Relaxed);
+                        self.heard(false);
+                        tracing::error!(
+                            channel = self.icom.channel.as_str(),
+                            "a message is signed with a certificate that is not configured; \
+                             update spi.signature_certificate and restart"
+                        );
+                        None
+                    }
+                },
                 Pulled::Gone(status) => {
                     tracing::info!(status = status.as_u16(), "a stream is gone; starting it again");
                     token = None;
                     None
                 }
                 Pulled::Later(why, asked) => {
-                    (self.up)(false);
+                    self.heard(false);
                     met = false;
                     tracing::warn!(
                         why,
@@ -84,42 +115,52 @@ impl<C: Clock> Reader<C> {
     async fn pull(&self, token: Option<&str>, met: &mut bool) -> Pulled {
         if !*met {
             *met = self.icom.answers().await;
-            (self.up)(*met);
+            self.heard(*met);
         }
         self.icom.pull(token).await
     }
 
-    /// Verifies, parses and books a batch; false when the bank stops before it is in.
+    /// Not up while messages wait that cannot be verified, although the switch answers.
+    fn heard(&self, up: bool) {
+        (self.up)(up && !self.spi.outdated.load(Ordering::Relaxed));
+    }
+
+    /// Verifies, parses and books a batch, all of it or nothing.
     #[tracing::instrument(name = "receive", skip_all, fields(messages = messages.len()))]
-    async fn book(&self, messages: Vec<(ResourceId, Bytes)>) -> bool {
+    async fn book(&self, messages: Vec<(ResourceId, Bytes)>) -> Booked {
         if messages.is_empty() {
-            return true;
+            return Booked::In;
         }
         let (identity, spi, now) = (self.identity.clone(), self.spi.clone(), self.clock.now());
         let channel = self.icom.channel;
         let opened = tokio::task::spawn_blocking(move || {
             let open = |(id, bytes): (ResourceId, Bytes)| received(&identity, &spi, channel, id, &bytes, now);
-            messages.into_iter().map(open).collect::<Vec<_>>()
+            messages.into_iter().map(open).collect::<Result<Vec<_>, _>>()
         });
-        let works = opened.await.expect("opening a message is a total function");
-        self.books.book(works).await.is_some()
+        let Ok(works) = opened.await.expect("opening a message is a total function") else {
+            return Booked::UnknownSigner;
+        };
+        match self.books.book(works).await {
+            Some(_) => Booked::In,
+            None => Booked::Stopping,
+        }
     }
 }
 
 fn received(
     identity: &Identity,
-    spi: &SpiKey,
+    spi: &SpiKeys,
     channel: Channel,
     resource_id: ResourceId,
     bytes: &[u8],
     now: Timestamp,
-) -> Work {
-    let (message_id, content) = identity.open(bytes, resource_id, now, spi);
-    Work::Message(Box::new(Received {
+) -> Result<Work, UnknownSigner> {
+    let (message_id, content) = identity.open(bytes, resource_id, now, spi)?;
+    Ok(Work::Message(Box::new(Received {
         resource_id,
         channel,
         message_id,
         content,
         stored: gzip(bytes),
-    }))
+    })))
 }

@@ -1,7 +1,7 @@
 //! The bank's process, and what a customer's program sees of it.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -48,6 +48,7 @@ pub(crate) struct Setup {
     pub(crate) icom: [SocketAddr; 2],
     listen: SocketAddr,
     pki: PathBuf,
+    spi: PathBuf,
     folder: TempDir,
 }
 
@@ -68,13 +69,23 @@ impl Setup {
         let customers: String = CUSTOMERS.iter().map(account).collect();
         std::fs::write(folder.path().join("customers.toml"), customers).unwrap();
         let listen = SocketAddr::from(([127, 0, 0, 1], free_port().unwrap()));
+        let pki = pki.participant(OURS);
         Self {
             database_url,
             icom,
             listen,
-            pki: pki.participant(OURS),
+            spi: pki.join("spi-signature.crt"),
+            pki,
             folder,
         }
+    }
+
+    /// From the next start on, another certificate of the SPI is known besides.
+    pub(crate) fn trust_too(&mut self, certificate: &Path) {
+        let mut both = std::fs::read(&self.spi).unwrap();
+        both.extend(std::fs::read(certificate).unwrap());
+        self.spi = self.folder.path().join("spi.crt");
+        std::fs::write(&self.spi, both).unwrap();
     }
 
     /// Starts the process; it need not be ready.
@@ -92,7 +103,7 @@ impl Setup {
             ("tls.ca", pem("ca.crt")),
             ("signature.certificate", pem("signature.crt")),
             ("signature.key", pem("signature.key")),
-            ("spi.signature_certificate", pem("spi-signature.crt")),
+            ("spi.signature_certificate", self.spi.display().to_string()),
             (
                 "customers.file",
                 self.folder.path().join("customers.toml").display().to_string(),
@@ -178,6 +189,14 @@ impl Bank {
         eventually("the bank is ready", PATIENCE, async || {
             let (status, _) = self.send(Method::GET, "/readyz", None, None).await?;
             status.is_success().then_some(())
+        })
+        .await;
+    }
+
+    pub(crate) async fn not_ready(&self) {
+        eventually("the bank is not ready", PATIENCE, async || {
+            let (status, _) = self.send(Method::GET, "/readyz", None, None).await?;
+            (!status.is_success()).then_some(())
         })
         .await;
     }

@@ -6,7 +6,7 @@ use pix_domain::TransactionStatus;
 use pix_testkit::{Fault, FaultProxy, OwnParts, TestPki, eventually};
 use serde_json::json;
 
-use crate::bank::{ANA, BRUNO, OURS, PATIENCE, Setup, incoming, order, world};
+use crate::bank::{ANA, BRUNO, OURS, PATIENCE, Setup, THEIRS, incoming, order, world};
 use crate::switch::{PRIMARY, SECONDARY, Switch};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -245,6 +245,32 @@ async fn a_payment_whose_commit_was_in_doubt_goes_out_without_other_traffic() {
         i64::try_from(payments).unwrap()
     );
     bank.balanced().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_of_an_unknown_signer_waits_until_its_certificate_is_configured() {
+    let pki = TestPki::shared().await;
+    let mut switch = Switch::start(&pki, OURS).await;
+    let mut setup = Setup::new(&pki, switch.addresses()).await;
+    let bank = setup.start().await;
+    switch.sign_as(pki.signer(THEIRS));
+    let order = incoming(BRUNO, "1.00");
+    let told = switch.push_orders(std::slice::from_ref(&order));
+    bank.not_ready().await;
+    assert!(
+        setup
+            .log()
+            .contains("update spi.signature_certificate and restart")
+    );
+    assert!(bank.stop().await.success());
+    assert!(!switch.is_confirmed(told) && switch.posts().is_empty());
+    assert_eq!(setup.count("SELECT COUNT(*) FROM inbound").await, 0);
+
+    setup.trust_too(&pki.participant(THEIRS).join("signature.crt"));
+    let bank = setup.start().await;
+    assert_eq!(switch.answer(order.end_to_end_id).await, Ok(()));
+    switch.confirmed(told).await;
+    assert_eq!(bank.held(BRUNO).await, ["100.00", "0.00", "1.00"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -129,6 +129,11 @@ impl Switch {
         self.addresses
     }
 
+    /// Signs with another certificate from now on.
+    pub(crate) fn sign_as(&mut self, signer: Signer) {
+        self.signer = signer;
+    }
+
     /// Answers the next POSTs with these statuses, storing only those of 201.
     pub(crate) fn plan(&self, statuses: &[u16]) {
         self.state.lock().unwrap().plan.extend(statuses);
