@@ -86,6 +86,18 @@ impl<C: Clock> Reader<C> {
                         None
                     }
                 },
+                Pulled::Gone(status) if status.as_u16() != 410 => {
+                    // Starting again is all that can be tried, but it is no stream that ended: we are refused.
+                    self.heard(false);
+                    met = false;
+                    tracing::warn!(
+                        status = status.as_u16(),
+                        channel = self.icom.channel.as_str(),
+                        "the switch refuses to let us read; starting the stream again"
+                    );
+                    token = None;
+                    None
+                }
                 Pulled::Gone(status) => {
                     tracing::info!(status = status.as_u16(), "a stream is gone; starting it again");
                     token = None;
