@@ -224,11 +224,18 @@ impl Switch {
         .await
     }
 
-    /// SIGKILL; gives the pid that it had.
+    /// SIGKILL; gives the pid that it had. One that ends by itself meanwhile (a service gives up when it starts
+    /// while Postgres is away) counts for nothing: the next of its name is killed.
     pub(crate) async fn kill(&self, name: &str) -> u32 {
-        let pid = self.pid(name).await;
-        signal("KILL", pid).await;
-        pid
+        eventually(
+            &format!("{name} is killed"),
+            Duration::from_secs(30),
+            async || {
+                let pid = self.pid(name).await;
+                sent("KILL", pid).await.then_some(pid)
+            },
+        )
+        .await
     }
 
     /// Waits until `pix` has started another process of that name and it serves.
@@ -302,14 +309,16 @@ impl Switch {
 }
 
 pub(crate) async fn signal(name: &str, pid: u32) {
-    let sent = Command::new("sh")
+    assert!(sent(name, pid).await, "no process {pid} to send {name} to");
+}
+
+/// Whether there was a process to send it to.
+async fn sent(name: &str, pid: u32) -> bool {
+    let status = Command::new("sh")
         .args(["-c", "kill -s \"$0\" \"$1\"", name, &pid.to_string()])
         .status()
         .await;
-    assert!(
-        sent.expect("sh starts").success(),
-        "no process {pid} to send {name} to"
-    );
+    status.expect("sh starts").success()
 }
 
 /// A zombie is dead.
