@@ -120,6 +120,23 @@ impl Identity {
     }
 }
 
+/// What a message counts as whose opening panicked: a bug of ours. It is kept and answered like one that cannot
+/// be read; failing on it would meet it again after every restart.
+pub(crate) fn unopenable(resource_id: ResourceId, now: Timestamp) -> Content {
+    let answer = Admi002 {
+        reference: Text::truncated(&resource_id.to_string()),
+        reason: Text::truncated("Erro interno"),
+        rejected_at: Some(now),
+        location: None,
+        description: Some(Text::truncated("the participant could not process this message")),
+        additional: None,
+    };
+    Content::Unreadable {
+        answer,
+        why: "opening it panicked".to_owned(),
+    }
+}
+
 fn content(document: Document) -> Content {
     match document {
         Document::Pacs008(orders) => Content::Orders(orders.transactions.into_iter().map(incoming).collect()),

@@ -1,5 +1,6 @@
 //! Reads one stream: a batch is confirmed only after it is in the book.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -10,7 +11,7 @@ use pix_runtime::{Clock, Ids, Stopping};
 use pix_xmldsig::{IssuerSerial, KeySource, VerifyingKey};
 
 use super::backoff::Backoff;
-use crate::messages::{Identity, UnknownSigner};
+use crate::messages::{Identity, UnknownSigner, unopenable};
 use crate::work::{Received, Work};
 use crate::writer::Bookkeeper;
 
@@ -149,7 +150,7 @@ impl<C: Clock> Reader<C> {
             let open = |(id, bytes): (ResourceId, Bytes)| received(&identity, &spi, channel, id, &bytes, now);
             messages.into_iter().map(open).collect::<Result<Vec<_>, _>>()
         });
-        let Ok(works) = opened.await.expect("opening a message is a total function") else {
+        let Ok(works) = opened.await.expect("a panic is caught at its message") else {
             return Booked::UnknownSigner;
         };
         match self.books.book(works).await {
@@ -167,7 +168,8 @@ fn received(
     bytes: &[u8],
     now: Timestamp,
 ) -> Result<Work, UnknownSigner> {
-    let (message_id, content) = identity.open(bytes, resource_id, now, spi)?;
+    let opened = catch_unwind(AssertUnwindSafe(|| identity.open(bytes, resource_id, now, spi)));
+    let (message_id, content) = opened.unwrap_or_else(|_| Ok((None, unopenable(resource_id, now))))?;
     Ok(Work::Message(Box::new(Received {
         resource_id,
         channel,
