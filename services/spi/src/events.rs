@@ -37,6 +37,7 @@ pub(crate) fn of(batch: &Batch) -> Vec<Event> {
             debtor_agent: row.order.debtor_agent.to_string(),
             creditor_agent: row.order.creditor_agent.to_string(),
             amount_centavos: row.order.amount.to_i64(),
+            debtor_tax_id: String::new(),
         })
         .collect();
     if !orders.is_empty() {
@@ -60,6 +61,8 @@ pub(crate) fn of(batch: &Batch) -> Vec<Event> {
                 debited: row.debit.to_string(),
                 credited: row.credit.to_string(),
                 amount_centavos: row.amount.to_i64(),
+                creditor_tax_id: String::new(),
+                creditor_key: None,
             })
         })
         .collect();

@@ -7,6 +7,7 @@
 mod account;
 mod code;
 mod id;
+mod key;
 mod money;
 mod party;
 mod reason;
@@ -21,6 +22,10 @@ pub use code::{
 pub use id::{
     EndToEndId, InstructionId, InvalidId, InvalidIspb, Ispb, Month, MsgId, ResourceId, ReturnId, SPI_ISPB,
     TxId,
+};
+pub use key::{
+    Category, Cid, InvalidCid, InvalidKey, InvalidRequestId, KEY_CHARS_MAX, Key, KeyType, RequestId, VSync,
+    pattern as key_pattern,
 };
 pub use money::{InvalidMoney, Money};
 pub use party::{Cnpj, InvalidTaxId, TaxId};

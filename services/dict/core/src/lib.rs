@@ -1,0 +1,1 @@
+//! The DICT, sans-I/O.

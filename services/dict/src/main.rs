@@ -1,0 +1,3 @@
+//! The DICT.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The DICT as a participant asks it.
