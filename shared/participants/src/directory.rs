@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use pix_domain::{Ispb, Money};
+use pix_domain::{Category, Ispb, Money};
 use pix_xmldsig::{IssuerSerial, KeySource, VerifyingKey};
 
 use crate::SeedFaults;
@@ -19,6 +19,8 @@ pub struct Participant {
     pub settler: Ispb,
     /// Whether it may take part at present.
     pub active: bool,
+    /// How large its anti-scan bucket of the DICT is.
+    pub category: Category,
     /// What its Conta PI starts with, for a direct participant.
     pub opening_balance: Option<Money>,
 }

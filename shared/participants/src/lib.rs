@@ -8,6 +8,7 @@
 //! name = "Banco Aurora"
 //! opening_balance = "1000000.00"                 # of its Conta PI; direct participants only
 //! active = true                                  # the default
+//! category = "A"                                 # of its DICT limits, A to H; A is the default
 //! channel_certificates = ["pki/11111111/channel.crt"]      # paths relative to this file
 //! signature_certificates = ["pki/11111111/signature.crt"]
 //!

@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest::{Context, SHA256};
-use pix_domain::{Ispb, Money};
+use pix_domain::{Category, Ispb, Money};
 use pix_xmldsig::VerifyingKey;
 use serde::Deserialize;
 
@@ -49,12 +49,16 @@ struct Entry {
     settler: Option<String>,
     #[serde(default = "yes")]
     active: bool,
+    category: Option<String>,
     opening_balance: Option<String>,
     #[serde(default)]
     channel_certificates: Vec<PathBuf>,
     #[serde(default)]
     signature_certificates: Vec<PathBuf>,
 }
+
+/// Of an entry that names none: the files of earlier versions, and whoever does not care.
+const CATEGORY_DEFAULT: Category = Category::A;
 
 fn yes() -> bool {
     true
@@ -126,6 +130,9 @@ impl Reader<'_> {
         let opening_balance = entry
             .opening_balance
             .and_then(|amount| self.noted("opening_balance", Money::parse(amount.as_bytes())));
+        let category = entry.category.map_or(Some(CATEGORY_DEFAULT), |category| {
+            self.noted("category", Category::parse(category.as_bytes()))
+        });
         let certificates = entry.channel_certificates.len() + entry.signature_certificates.len();
         if settler.is_some_and(|settler| settler != ispb) && (opening_balance.is_some() || certificates > 0) {
             self.fault(
@@ -144,6 +151,7 @@ impl Reader<'_> {
             name: entry.name,
             settler,
             active: entry.active,
+            category: category.unwrap_or(CATEGORY_DEFAULT),
             opening_balance,
         };
         if self.directory.participants.insert(ispb, participant).is_some() {

@@ -36,6 +36,8 @@ pub enum Use {
     Signature,
     /// A service's end of the channel: TLS server, by the names of loopback and of the public hosts.
     Server,
+    /// Both ends of a call between the switch's own services: on loopback, server and client at once.
+    Inside,
 }
 
 /// The span in which a certificate is valid.
@@ -169,7 +171,15 @@ impl Authority {
             Use::Server => {
                 params.key_usages.push(KeyUsagePurpose::KeyEncipherment);
                 params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-                params.subject_alt_names = server_names()?;
+                params.subject_alt_names = names(&SERVER_NAMES)?;
+            }
+            Use::Inside => {
+                params.key_usages.push(KeyUsagePurpose::KeyEncipherment);
+                params.extended_key_usages = vec![
+                    ExtendedKeyUsagePurpose::ServerAuth,
+                    ExtendedKeyUsagePurpose::ClientAuth,
+                ];
+                params.subject_alt_names = names(&["localhost"])?;
             }
         }
         let key = new_key()?;
@@ -199,14 +209,13 @@ fn parameters(subject: &Subject, validity: Validity) -> Result<CertificateParams
     Ok(params)
 }
 
-fn server_names() -> Result<Vec<SanType>, PkiError> {
+/// These hosts, and loopback by address.
+fn names(hosts: &[&str]) -> Result<Vec<SanType>, PkiError> {
     let loopback = [
         IpAddr::from([127, 0, 0, 1]),
         IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1_u16]),
     ];
-    let by_name = SERVER_NAMES
-        .into_iter()
-        .map(|name| Ok(SanType::DnsName(name.try_into()?)));
+    let by_name = hosts.iter().map(|name| Ok(SanType::DnsName((*name).try_into()?)));
     by_name
         .chain(loopback.map(|ip| Ok(SanType::IpAddress(ip))))
         .collect()

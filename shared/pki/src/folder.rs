@@ -13,7 +13,26 @@ use crate::{Authority, Identity, PkiError, Subject, Use, Validity};
 /// The services whose signature certificates a participant needs to verify what the switch sends.
 const SIGNING_SERVICES: [&str; 2] = ["spi", "dict"];
 
-/// A folder with `ca.crt`, `ca.key` and `<service>/{server,signature}.{crt,key}`.
+/// The folder of the authority for calls inside the switch.
+const INSIDE: &str = "inside";
+
+/// One service's end of the calls inside the switch: the files, and what is in them.
+///
+/// Their authority is not the participants': a bank's channel certificate opens nothing inside.
+pub struct Inside {
+    /// Path of the certificate: server and client at once.
+    pub certificate: PathBuf,
+    /// Path of its private key.
+    pub key: PathBuf,
+    /// Path of the trust anchor of the others.
+    pub ca: PathBuf,
+    /// Certificate and key.
+    pub identity: Identity,
+    /// The trust anchor.
+    pub ca_pem: String,
+}
+
+/// A folder with `ca.crt`, `ca.key`, `<service>/{server,signature}.{crt,key}` and `inside/<service>.{crt,key}`.
 ///
 /// Everything is made once and kept: asking again for what exists changes nothing.
 pub struct DevPki {
@@ -27,17 +46,9 @@ impl DevPki {
     /// # Errors
     /// [`PkiError::File`] on a file, [`PkiError::Certificate`] when what is there is not a PKI.
     pub fn open_or_create(dir: &Path) -> Result<Self, PkiError> {
-        let authority = match read_identity(dir, "ca")? {
-            Some(identity) => Authority::from_identity(identity)?,
-            None => {
-                let authority = Authority::new("PIX development CA", Validity::long(now()))?;
-                write_identity(dir, "ca", authority.identity())?;
-                authority
-            }
-        };
         Ok(Self {
             dir: dir.to_path_buf(),
-            authority,
+            authority: authority_in(dir, "PIX development CA")?,
         })
     }
 
@@ -93,6 +104,28 @@ impl DevPki {
         Ok(folder)
     }
 
+    /// A service's end of the calls between the switch's own services.
+    ///
+    /// # Errors
+    /// [`PkiError`] when something cannot be made or written.
+    pub fn inside(&self, name: &str) -> Result<Inside, PkiError> {
+        let folder = self.dir.join(INSIDE);
+        let authority = authority_in(&folder, "PIX development CA, inside")?;
+        let subject = Subject {
+            common_name: name.to_owned(),
+            ispb: None,
+        };
+        let identity = ensure(&authority, &folder, name, &subject, Use::Inside)?;
+        let file = |name: &str, extension: &str| folder.join(name).with_extension(extension);
+        Ok(Inside {
+            certificate: file(name, "crt"),
+            key: file(name, "key"),
+            ca: file("ca", "crt"),
+            identity,
+            ca_pem: authority.certificate_pem().to_owned(),
+        })
+    }
+
     fn signature_of(&self, service: &str) -> Result<Identity, PkiError> {
         let subject = Subject {
             common_name: format!("{service} signature"),
@@ -108,13 +141,35 @@ impl DevPki {
         subject: &Subject,
         purpose: Use,
     ) -> Result<Identity, PkiError> {
-        if let Some(identity) = read_identity(folder, stem)? {
-            return Ok(identity);
-        }
-        let identity = self.authority.issue(subject, purpose, Validity::long(now()))?;
-        write_identity(folder, stem, &identity)?;
-        Ok(identity)
+        ensure(&self.authority, folder, stem, subject, purpose)
     }
+}
+
+/// The authority of a folder, made when there is none.
+fn authority_in(folder: &Path, name: &str) -> Result<Authority, PkiError> {
+    match read_identity(folder, "ca")? {
+        Some(identity) => Authority::from_identity(identity),
+        None => {
+            let authority = Authority::new(name, Validity::long(now()))?;
+            write_identity(folder, "ca", authority.identity())?;
+            Ok(authority)
+        }
+    }
+}
+
+fn ensure(
+    authority: &Authority,
+    folder: &Path,
+    stem: &str,
+    subject: &Subject,
+    purpose: Use,
+) -> Result<Identity, PkiError> {
+    if let Some(identity) = read_identity(folder, stem)? {
+        return Ok(identity);
+    }
+    let identity = authority.issue(subject, purpose, Validity::long(now()))?;
+    write_identity(folder, stem, &identity)?;
+    Ok(identity)
 }
 
 #[expect(

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use pix_domain::Ispb;
-use pix_pki::DevPki;
+use pix_domain::{Category, Ispb};
+use pix_pki::{DevPki, Inside};
 use pix_runtime::http::{Client, ClientLimits};
 use pix_runtime::tls;
 use pix_xmldsig::Signer;
@@ -70,6 +70,15 @@ impl TestPki {
         locked(&self.folder, || self.pki.service(name))
     }
 
+    /// A service's end of the calls inside the switch: files and PEM texts.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    #[must_use]
+    pub fn inside(&self, name: &str) -> Inside {
+        locked(&self.folder, || self.pki.inside(name))
+    }
+
     /// What a participant signs its messages with.
     #[must_use]
     pub fn signer(&self, ispb: &str) -> Signer {
@@ -118,13 +127,24 @@ impl TestPki {
     /// When it cannot be written.
     #[must_use]
     pub fn seed(&self, seats: &[Seat<'_>]) -> TempDir {
+        let seats: Vec<_> = seats.iter().map(|seat| (*seat, Category::A)).collect();
+        self.seed_in_categories(&seats)
+    }
+
+    /// As [`Self::seed`], each participant in its category of the DICT's limits.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    #[must_use]
+    pub fn seed_in_categories(&self, seats: &[(Seat<'_>, Category)]) -> TempDir {
         let folder = TempDir::with_prefix("pix-seed-").expect("a folder can be made");
-        let entries = seats.iter().map(|seat| self.entry(seat)).collect::<String>();
+        let entries = seats.iter().map(|(seat, category)| self.entry(seat, *category));
+        let entries = entries.collect::<String>();
         fs::write(folder.path().join("participants.toml"), entries).expect("a file can be written");
         folder
     }
 
-    fn entry(&self, seat: &Seat<'_>) -> String {
+    fn entry(&self, seat: &Seat<'_>, category: Category) -> String {
         let Seat {
             ispb,
             settler,
@@ -142,7 +162,9 @@ impl TestPki {
                 )
             }
         };
-        format!("[[participant]]\nispb = \"{ispb}\"\nname = \"Banco {ispb}\"\n{how}\n")
+        format!(
+            "[[participant]]\nispb = \"{ispb}\"\nname = \"Banco {ispb}\"\ncategory = \"{category}\"\n{how}\n"
+        )
     }
 }
 

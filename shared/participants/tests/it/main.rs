@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::Path;
 
-use pix_domain::{Ispb, Money};
+use pix_domain::{Category, Ispb, Money};
 use pix_participants::Directory;
 use pix_pki::DevPki;
 use pix_xmldsig::{KeySource as _, VerifyingKey};
@@ -45,6 +45,7 @@ fn participants_are_found_by_certificate_and_by_ispb() {
         name = "Banco Indireto"
         settler = "11111111"
         active = false
+        category = "F"
         "#,
     );
     let path = dir.path().join("participants.toml");
@@ -58,11 +59,13 @@ fn participants_are_found_by_certificate_and_by_ispb() {
         (ispb("11111111"), true, true)
     );
     assert_eq!(aurora.opening_balance, Some(Money::from_centavos(100_000_000)));
+    assert_eq!(aurora.category, Category::A, "unless the file says otherwise");
     let indirect = directory.by_ispb(ispb("33333333")).unwrap();
     assert_eq!(
         (indirect.settler, indirect.is_direct(), indirect.active),
         (ispb("11111111"), false, false)
     );
+    assert_eq!(indirect.category, Category::F);
     assert_eq!(
         directory
             .signer(signature.issuer_serial())
@@ -106,6 +109,7 @@ fn every_fault_of_the_seed_is_reported_at_once() {
         [[participant]]
         ispb = "44444444"
         name = "Settled by nobody"
+        category = "I"
         settler = "99999999"
 
         [[participant]]
@@ -121,6 +125,7 @@ fn every_fault_of_the_seed_is_reported_at_once() {
         "participant 11111111: one/missing.crt: ",
         "participant 11111111: one/channel.key: ",
         "participant 2222: ispb: ",
+        "participant 44444444: category: ",
         "participant 33333333: is indirect",
         "participant 44444444: is there twice",
         "is for the channel and for signatures",

@@ -135,6 +135,35 @@ fn certificates_say_whose_they_are_and_what_for() {
 }
 
 #[test]
+fn an_end_inside_is_both_server_and_client_of_an_authority_of_its_own() {
+    let dir = TempDir::new().unwrap();
+    let pki = DevPki::open_or_create(dir.path()).unwrap();
+    let dict = pki.inside("dict").unwrap();
+    assert_eq!(dict.certificate, dir.path().join("inside/dict.crt"));
+    assert_eq!(dict.key, dir.path().join("inside/dict.key"));
+    assert_eq!(
+        fs::read_to_string(&dict.certificate).unwrap(),
+        dict.identity.certificate_pem
+    );
+    assert_eq!(fs::read_to_string(&dict.ca).unwrap(), dict.ca_pem);
+    assert_ne!(dict.ca_pem, pki.authority().certificate_pem());
+    parsed(dict.identity.certificate_pem.as_bytes(), |certificate| {
+        let usage = certificate.extended_key_usage().unwrap().unwrap().value;
+        assert!(usage.server_auth && usage.client_auth);
+        assert!(certificate.issuer().to_string().contains("inside"));
+        let names = certificate.subject_alternative_name().unwrap().unwrap().value;
+        assert_eq!(names.general_names.len(), 3, "localhost and two addresses");
+    });
+    let other = pki.inside("pix").unwrap();
+    assert_eq!(other.ca_pem, dict.ca_pem);
+    assert_eq!(
+        pki.inside("dict").unwrap().identity.key_pem,
+        dict.identity.key_pem,
+        "asking again changes nothing"
+    );
+}
+
+#[test]
 fn a_validity_in_the_past_is_over() {
     let now = Timestamp::parse(b"2026-11-20T12:00:00.000Z").unwrap();
     let authority = Authority::new("Test CA", Validity::long(now)).unwrap();
