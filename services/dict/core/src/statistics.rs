@@ -1,0 +1,1 @@
+//! Windows of the anti-fraud counters (DICT API, tag Antifraud).
