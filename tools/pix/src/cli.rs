@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use pix_domain::{EndToEndId, Ispb, Money};
+use pix_domain::{EndToEndId, Ispb, Key, KeyType, Money};
 
 /// Where the instance of a clone lives, from its root.
 pub(crate) const DEFAULT_DIR: &str = ".pix";
@@ -38,7 +38,8 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Pay from an account of one bank to an account of another and print what happened.
+    /// Pay from an account of a bank to a key, or to an account of another bank, and print what happened.
+    #[command(after_help = PAY_EXAMPLES)]
     Pay(Pay),
     /// Print one payment as payer bank, switch and receiver bank saw it.
     Payment {
@@ -49,7 +50,13 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Keys and certificates.
+    /// Keys of the DICT (chaves Pix): register, find, remove, list.
+    #[command(after_help = KEY_EXAMPLES)]
+    Key {
+        #[command(subcommand)]
+        command: KeyCommand,
+    },
+    /// Certificates and their private keys.
     Pki {
         #[command(subcommand)]
         command: Pki,
@@ -68,7 +75,10 @@ pub(crate) struct Pay {
     /// Paying bank: A, B or an ISPB.
     #[arg(long, default_value = "A")]
     pub(crate) from: String,
-    /// Receiving bank: A, B or an ISPB.
+    /// Receiver's key: CPF, CNPJ, phone (+5561999990000), e-mail or random key.
+    #[arg(long, value_name = "KEY", value_parser = Key::guess, conflicts_with_all = ["to", "to_account", "to_tax_id"])]
+    pub(crate) to_key: Option<Key>,
+    /// Receiving bank, when paying by account: A, B or an ISPB.
     #[arg(long, default_value = "B")]
     pub(crate) to: String,
     /// In reais, like 10.50.
@@ -86,6 +96,98 @@ pub(crate) struct Pay {
     /// What the payer writes to the receiver.
     #[arg(long)]
     pub(crate) description: Option<String>,
+    /// For programs.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+const PAY_EXAMPLES: &str = "Examples:
+  pix pay --from A --to-key elisa.prado@horizonte.example --amount 10.50
+  pix pay --from B --to-key +5561990100001
+  pix pay --from A --from-account 100002 --to B --to-account 200003 --amount 25.00";
+
+const KEY_EXAMPLES: &str = "Examples:
+  pix key list                                         every key of both banks, as the banks have them
+  pix key list --all                                   every key of every participant, as the DICT has them
+  pix key add --bank A --type EVP                      a random key for bank A's first open account
+  pix key add --bank A --account 100002 --type CPF     the holder's own CPF
+  pix key add --bank A --key bruno@aurora.example --account 100002 --confirm
+  pix key find 12ABC34501DE35                          where a key leads, asked from inside the switch
+  pix key find 12ABC34501DE35 --from A                 the same, as a customer of bank A sees it
+  pix key remove --bank B +5581990200001";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyCommand {
+    /// Register a key for an account.
+    Add(KeyAdd),
+    /// Print where a key leads.
+    Find(KeyFind),
+    /// Give a key up.
+    Remove(KeyRemove),
+    /// List keys.
+    List(KeyList),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KeyAdd {
+    /// The account's bank: A, B or its ISPB.
+    #[arg(long)]
+    pub(crate) bank: String,
+    /// As 0001/100001 or 100001; unless given, the first open account that can have the key.
+    #[arg(long)]
+    pub(crate) account: Option<String>,
+    /// CPF, CNPJ, PHONE, EMAIL or EVP; told by the key unless given.
+    #[arg(long = "type", value_name = "TYPE", required_unless_present = "key",
+        value_parser = |text: &str| KeyType::parse(text.to_ascii_uppercase().as_bytes()))]
+    pub(crate) kind: Option<KeyType>,
+    /// The key. Not for EVP, which the DICT draws; the holder's own CPF or CNPJ unless given.
+    #[arg(long)]
+    pub(crate) key: Option<String>,
+    /// First confirm the phone or e-mail as the customer's own, as the bank's clerk.
+    #[arg(long)]
+    pub(crate) confirm: bool,
+    /// For programs.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KeyFind {
+    /// The key.
+    #[arg(value_parser = Key::guess)]
+    pub(crate) key: Key,
+    /// As a customer of this bank sees it: A, B or an ISPB. It counts against the limits of look-ups.
+    #[arg(long)]
+    pub(crate) from: Option<String>,
+    /// The account that asks, as 0001/100001 or 100001; the bank's first open one unless given.
+    #[arg(long, value_name = "ACCOUNT", requires = "from")]
+    pub(crate) from_account: Option<String>,
+    /// For programs.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KeyRemove {
+    /// The bank that holds it: A, B or its ISPB.
+    #[arg(long)]
+    pub(crate) bank: String,
+    /// The key.
+    #[arg(value_parser = Key::guess)]
+    pub(crate) key: Key,
+    /// For programs.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KeyList {
+    /// Of this bank only: A, B or an ISPB.
+    #[arg(long)]
+    pub(crate) bank: Option<String>,
+    /// What the DICT has, participant by participant, instead of what the banks have.
+    #[arg(long)]
+    pub(crate) all: bool,
     /// For programs.
     #[arg(long)]
     pub(crate) json: bool,
@@ -124,6 +226,24 @@ mod tests {
     fn the_surface_is_consistent() {
         use clap::CommandFactory as _;
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn a_payment_goes_to_a_key_or_to_an_account() {
+        let parse = |extra: &[&str]| {
+            let words = ["pix", "pay", "--to-key", "+5561990100001"];
+            Arguments::try_parse_from(words.iter().chain(extra)).map(drop)
+        };
+        assert!(parse(&[]).is_ok());
+        for account in [["--to", "B"], ["--to-account", "200001"], ["--to-tax-id", "1"]] {
+            assert!(parse(&account).is_err(), "{account:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_of_no_kind_is_refused_with_the_kinds() {
+        let error = Arguments::try_parse_from(["pix", "key", "find", "somebody"]).expect_err("no key");
+        assert!(error.to_string().contains("e-mail in lower case"), "{error}");
     }
 
     #[test]

@@ -8,8 +8,10 @@ use pix_parts::{Nats, Postgres, Redis};
 use crate::place::{Place, write_private};
 use crate::seed::Bank;
 
-/// The role that `spi` serves with: it may not change the audit rows.
-pub(crate) const SPI_ROLE: &str = "spi_app";
+/// The roles that `spi` and `dict` serve with: they may not change what is appended.
+pub(crate) const ROLES: [&str; 2] = [SPI_ROLE, DICT_ROLE];
+const SPI_ROLE: &str = "spi_app";
+const DICT_ROLE: &str = "dict_app";
 
 /// What every service of the instance reaches.
 pub(crate) struct Parts<'a> {
@@ -44,6 +46,36 @@ pub(crate) fn write_spi(place: &Place, parts: &Parts<'_>) -> anyhow::Result<Path
     )
 }
 
+pub(crate) fn write_dict(place: &Place, parts: &Parts<'_>) -> anyhow::Result<PathBuf> {
+    let ports = place.ports;
+    let listen = |port: u16| format!("127.0.0.1:{port}");
+    let pki = |name: &str| text(&place.path("pki").join(name));
+    write(
+        place,
+        "dict",
+        &[
+            ("listen", listen(ports.dict())),
+            ("np.listen", listen(ports.dict_np())),
+            ("grpc.listen", listen(ports.dict_inside())),
+            ("ops.listen", listen(ports.dict_ops())),
+            ("database.url", parts.postgres.url_as(DICT_ROLE, "dict")),
+            ("database.owner_url", parts.postgres.url("dict")),
+            ("nats.url", parts.nats.url()),
+            ("redis.url", parts.redis.url()),
+            ("participants.file", text(&place.participants())),
+            ("tls.certificate", pki("dict/server.crt")),
+            ("tls.key", pki("dict/server.key")),
+            ("tls.client_ca", pki("ca.crt")),
+            ("signature.certificate", pki("dict/signature.crt")),
+            ("signature.key", pki("dict/signature.key")),
+            ("inside.certificate", pki("inside/dict.crt")),
+            ("inside.key", pki("inside/dict.key")),
+            ("inside.ca", pki("inside/ca.crt")),
+            ("log.format", "json".into()),
+        ],
+    )
+}
+
 /// `index` from zero, the order of the banks.
 pub(crate) fn write_bank(
     place: &Place,
@@ -71,12 +103,15 @@ pub(crate) fn write_bank(
                 "icom.secondary",
                 format!("https://127.0.0.1:{}", ports.spi_secondary()),
             ),
+            ("dict.url", format!("https://127.0.0.1:{}", ports.dict())),
+            ("dict.np_url", format!("https://127.0.0.1:{}", ports.dict_np())),
             ("tls.certificate", pki("channel.crt")),
             ("tls.key", pki("channel.key")),
             ("tls.ca", pki("ca.crt")),
             ("signature.certificate", pki("signature.crt")),
             ("signature.key", pki("signature.key")),
             ("spi.signature_certificate", pki("spi-signature.crt")),
+            ("dict.signature_certificate", pki("dict-signature.crt")),
             ("customers.file", text(&place.customers(ispb))),
             ("log.format", "json".into()),
         ],

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use anyhow::Context as _;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Bytes;
 use hyper_util::client::legacy::Client;
@@ -12,6 +13,8 @@ use serde_json::Value;
 /// How long an answer may take: our processes answer at once or not at all.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 const BODY_BYTES_MAX: usize = 4 << 20;
+/// A process that was killed serves again by then.
+const RESTARTED_WITHIN: Duration = Duration::from_secs(1);
 
 /// Asks our own processes.
 #[derive(Clone, Debug)]
@@ -58,6 +61,26 @@ impl Http {
     ) -> Result<Answer, Silent> {
         self.send("POST", port, path, key, Bytes::from(body.to_string()))
             .await
+    }
+
+    pub(crate) async fn delete(&self, port: u16, path: &str) -> Result<Answer, Silent> {
+        self.send("DELETE", port, path, None, Bytes::new()).await
+    }
+
+    /// As [`Self::post`], and once more when nobody answered: whoever fell silent may have taken the order, and does
+    /// it once under one key.
+    pub(crate) async fn post_until_answered(
+        &self,
+        port: u16,
+        path: &str,
+        body: &Value,
+        key: &str,
+    ) -> Result<Answer, Silent> {
+        if let Ok(answer) = self.post(port, path, body, Some(key)).await {
+            return Ok(answer);
+        }
+        tokio::time::sleep(RESTARTED_WITHIN).await;
+        self.post(port, path, body, Some(key)).await
     }
 
     async fn send(
@@ -120,6 +143,27 @@ impl Answer {
             .find_map(|name| self.body.get(name)?.as_str());
         said.map_or_else(|| format!("HTTP status {}", self.status), str::to_owned)
     }
+}
+
+/// A key for an order that nobody has used.
+pub(crate) fn new_order_key() -> anyhow::Result<String> {
+    let mut chance = [0; 16];
+    std::fs::File::open("/dev/urandom")
+        .and_then(|mut random| std::io::Read::read_exact(&mut random, &mut chance))
+        .context("no chance can be read from /dev/urandom: mount /dev")?;
+    Ok(format!("{:032x}", u128::from_ne_bytes(chance)))
+}
+
+/// One segment of a path: everything but letters, digits and `-._~` becomes `%XX` (RFC 3986, 2).
+pub(crate) fn segment(text: &str) -> String {
+    text.bytes()
+        .map(|byte| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                char::from(byte).to_string()
+            }
+            _ => format!("%{byte:02X}"),
+        })
+        .collect()
 }
 
 /// The innermost reason: "Connection refused" says more than "client error (Connect)".

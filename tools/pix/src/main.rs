@@ -4,17 +4,21 @@
 mod out;
 
 mod backoff;
+mod bank_keys;
 mod board;
 mod cli;
 mod configs;
 mod control;
 mod http;
+mod inside;
+mod key;
 mod orphans;
 mod pay;
 mod payment;
 mod pki;
 mod place;
 mod seed;
+mod seed_keys;
 mod supervisor;
 mod up;
 
@@ -51,6 +55,7 @@ async fn run(arguments: cli::Arguments) -> anyhow::Result<ExitCode> {
         cli::Command::Status { json } => control::status(&place, json).await,
         cli::Command::Pay(order) => pay::command(&place, &order).await,
         cli::Command::Payment { end_to_end_id, json } => payment::command(&place, &end_to_end_id, json).await,
+        cli::Command::Key { command } => key::command(&place, &command).await,
         cli::Command::Pki {
             command: cli::Pki::Participant(who),
         } => pki::participant(&place, &who),

@@ -1,42 +1,64 @@
-//! Pays by account through the payer bank's own API, waits for the end, and shows what changed.
+//! Pays by key or account through the payer bank's own API, waits for the end, and shows what changed.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use pix_domain::{Ispb, Money};
+use pix_domain::{Ispb, Key, Money};
 use serde_json::{Value, json};
 
+use crate::bank_keys::{BankKeys, Payee};
 use crate::cli;
-use crate::http::{Answer, Http};
+use crate::http::{Answer, Http, new_order_key};
 use crate::payment::{self, Story, bank_index};
 use crate::place::Place;
-use crate::seed::{Account, BANKS, Customers};
+use crate::seed::{Account, BANKS, Bank, Customers};
 
 /// A payment ends within its 40 seconds, plus the time its end takes to travel.
 const END_WITHIN: Duration = Duration::from_secs(60);
 /// The receiver's credit follows the payer's confirmation closely.
 const CREDIT_WITHIN: Duration = Duration::from_secs(3);
-/// A bank that was killed serves again by then.
-const RESTARTED_WITHIN: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// Who pays whom.
 #[derive(Debug)]
 pub(crate) struct Order<'a> {
     from: &'a str,
-    to: &'a str,
-    amount: Money,
     from_account: Option<&'a str>,
-    to_account: Option<&'a str>,
-    to_tax_id: Option<&'a str>,
+    to: To<'a>,
+    amount: Money,
     description: Option<&'a str>,
+}
+
+/// Who is paid.
+#[derive(Debug)]
+enum To<'a> {
+    Key(&'a Key),
+    Account {
+        bank: &'a str,
+        account: Option<&'a str>,
+        tax_id: Option<&'a str>,
+    },
+}
+
+/// Who is paid, once found.
+#[derive(Debug)]
+struct Receiver {
+    /// As the payer's bank takes it.
+    body: Value,
+    ispb: Ispb,
+    /// Whose balance is shown, when the bank runs here and tells.
+    account: Option<Account>,
+    /// What the key led to.
+    found: Option<Payee>,
 }
 
 /// A payment that has been made, with the balances that it touched.
 #[derive(Debug)]
 pub(crate) struct Paid {
     story: Story,
+    /// The key, masked, and whom it led to.
+    to: Option<(String, Payee)>,
     balances: Vec<Balance>,
 }
 
@@ -48,31 +70,35 @@ struct Balance {
     after: String,
 }
 
-impl Order<'_> {
-    /// The one that `pix up` makes.
-    pub(crate) fn first() -> Self {
-        let amount = Money::from_centavos(1050);
-        let description = Some("first payment");
+impl<'a> Order<'a> {
+    /// The one that `pix up` makes: by key, when there is one.
+    pub(crate) fn first(key: Option<&'a Key>) -> Self {
+        let by_account = To::Account {
+            bank: "B",
+            account: None,
+            tax_id: None,
+        };
         Self {
             from: "A",
-            to: "B",
-            amount,
             from_account: None,
-            to_account: None,
-            to_tax_id: None,
-            description,
+            to: key.map_or(by_account, To::Key),
+            amount: Money::from_centavos(1050),
+            description: Some("first payment"),
         }
     }
 }
 
 pub(crate) async fn command(place: &Place, typed: &cli::Pay) -> anyhow::Result<ExitCode> {
+    let by_account = To::Account {
+        bank: &typed.to,
+        account: typed.to_account.as_deref(),
+        tax_id: typed.to_tax_id.as_deref(),
+    };
     let order = Order {
         from: &typed.from,
-        to: &typed.to,
-        amount: typed.amount,
         from_account: typed.from_account.as_deref(),
-        to_account: typed.to_account.as_deref(),
-        to_tax_id: typed.to_tax_id.as_deref(),
+        to: typed.to_key.as_ref().map_or(by_account, To::Key),
+        amount: typed.amount,
         description: typed.description.as_deref(),
     };
     let paid = pay(place, &Http::new(), &order).await?;
@@ -86,58 +112,42 @@ pub(crate) async fn command(place: &Place, typed: &cli::Pay) -> anyhow::Result<E
 
 /// Makes the payment and waits until payer and receiver know its end.
 pub(crate) async fn pay(place: &Place, http: &Http, order: &Order<'_>) -> anyhow::Result<Paid> {
-    let payer = bank_index(order.from).with_context(|| {
-        format!(
-            "{} is no bank that runs here: --from takes A, B or their ISPB",
-            order.from
-        )
-    })?;
-    let receiver = bank_index(order.to);
+    let payer = paying_bank(order.from)?;
     let payer_bank = &BANKS[usize::from(payer)];
-    let to_ispb = match receiver {
-        Some(index) => BANKS[usize::from(index)].ispb(),
-        None => Ispb::parse(order.to.as_bytes()).map_err(|_| {
-            anyhow::anyhow!(
-                "{} is no bank: --to takes A, B or an ISPB of eight of 0-9A-Z",
-                order.to
-            )
-        })?,
+    let from = paying_account(place, payer_bank, order.from_account)?;
+    let keys = BankKeys::of(place, http, payer);
+    let to = match &order.to {
+        To::Key(key) => by_key(place, http, &keys, &from, key).await?,
+        To::Account {
+            bank,
+            account,
+            tax_id,
+        } => by_account(place, bank, *account, *tax_id)?,
     };
-    let from =
-        choose(place, payer_bank.ispb(), order.from_account, "--from-account")?.with_context(|| {
-            format!(
-                "{} has no customers file here: run `pix up` first",
-                payer_bank.name
-            )
-        })?;
-    let to = choose(place, to_ispb, order.to_account, "--to-account")?;
-    let to = match (to, order.to_account, order.to_tax_id) {
-        (Some(to), _, _) => to,
-        (None, Some(account), Some(tax_id)) => outside(account, tax_id),
-        (None, _, _) => {
-            bail!("{to_ispb} does not run here: give its customer with --to-account and --to-tax-id")
-        }
-    };
+    let receiver = bank_index(&to.ispb.to_string());
 
+    let mut ispbs = vec![payer_bank.ispb(), to.ispb];
+    ispbs.dedup();
     let touched = Touched {
         place,
         http,
         payer,
         receiver,
         from: &from,
-        to: &to,
-        ispbs: [payer_bank.ispb(), to_ispb],
+        to: to.account.as_ref(),
+        ispbs,
     };
     let before = touched.balances().await?;
-    let body = json!({
+    let mut body = json!({
         "from": {"branch": from.branch, "number": from.number},
-        "to": {
-            "ispb": to_ispb.to_string(), "branch": to.branch, "number": to.number, "type": to.kind,
-            "tax_id": order.to_tax_id.unwrap_or(&to.tax_id),
-        },
+        "to": to.body,
         "amount": order.amount.to_string(),
         "description": order.description,
     });
+    // The payment goes by the look-up that was shown, under its id.
+    if let Some(id) = to.found.as_ref().and_then(|found| found.end_to_end_id.as_deref()) {
+        body["end_to_end_id"] = id.into();
+    }
     let port = place.ports.bank(payer);
     let answer = send_order(http, port, &body).await?;
     let Some(end_to_end_id) = answer.body["end_to_end_id"]
@@ -165,22 +175,108 @@ pub(crate) async fn pay(place: &Place, http: &Http, order: &Order<'_>) -> anyhow
         .zip(after)
         .map(|((of, before), (_, after))| Balance { of, before, after })
         .collect();
-    Ok(Paid { story, balances })
+    let masked = match &order.to {
+        To::Key(key) => key.masked(),
+        To::Account { .. } => String::new(),
+    };
+    let to = to.found.map(|found| (masked, found));
+    Ok(Paid { story, to, balances })
+}
+
+/// The index of the bank that pays.
+pub(crate) fn paying_bank(name: &str) -> anyhow::Result<u16> {
+    bank_index(name)
+        .with_context(|| format!("{name} is no bank that runs here: --from takes A, B or their ISPB"))
+}
+
+/// The account that pays: the one asked for, or the bank's first open one.
+pub(crate) fn paying_account(place: &Place, bank: &Bank, asked: Option<&str>) -> anyhow::Result<Account> {
+    choose(place, bank.ispb(), asked, "--from-account")?
+        .with_context(|| format!("{} has no customers file here: run `pix up` first", bank.name))
+}
+
+/// Whoever has the key, as the payer's bank finds him.
+async fn by_key(
+    place: &Place,
+    http: &Http,
+    keys: &BankKeys<'_>,
+    from: &Account,
+    key: &Key,
+) -> anyhow::Result<Receiver> {
+    let found = keys.lookup(from, key).await?;
+    let ispb = Ispb::parse(found.ispb.as_bytes()).map_err(|_| {
+        anyhow::anyhow!(
+            "{} found the key at {:?}, which is no bank",
+            keys.bank,
+            found.ispb
+        )
+    })?;
+    let account = match bank_index(&found.ispb) {
+        Some(receiver) => account_of(place, &BankKeys::of(place, http, receiver), ispb, key).await?,
+        None => None,
+    };
+    Ok(Receiver {
+        body: json!({ "key": key.as_str() }),
+        ispb,
+        account,
+        found: Some(found),
+    })
+}
+
+/// Where the key leads, by the receiver's own list: the payer is not told, we who run both banks may ask.
+async fn account_of(
+    place: &Place,
+    keys: &BankKeys<'_>,
+    ispb: Ispb,
+    key: &Key,
+) -> anyhow::Result<Option<Account>> {
+    let known = keys.list().await?;
+    let Some(known) = known
+        .iter()
+        .find(|known| known.state == "active" && known.key.as_deref() == Some(key.as_str()))
+    else {
+        return Ok(None);
+    };
+    let customers = Customers::read(place, ispb)?;
+    let mut accounts = customers.into_iter().flat_map(|customers| customers.account);
+    Ok(accounts.find(|account| account.id() == known.account))
+}
+
+fn by_account(
+    place: &Place,
+    bank: &str,
+    account: Option<&str>,
+    tax_id: Option<&str>,
+) -> anyhow::Result<Receiver> {
+    let ispb = match bank_index(bank) {
+        Some(index) => BANKS[usize::from(index)].ispb(),
+        None => Ispb::parse(bank.as_bytes()).map_err(|_| {
+            anyhow::anyhow!("{bank} is no bank: --to takes A, B or an ISPB of eight of 0-9A-Z")
+        })?,
+    };
+    let to = match (choose(place, ispb, account, "--to-account")?, account, tax_id) {
+        (Some(to), _, _) => to,
+        (None, Some(account), Some(tax_id)) => outside(account, tax_id),
+        (None, _, _) => {
+            bail!("{ispb} does not run here: give its customer with --to-account and --to-tax-id")
+        }
+    };
+    Ok(Receiver {
+        body: json!({
+            "ispb": ispb.to_string(), "branch": to.branch, "number": to.number, "type": to.kind,
+            "tax_id": tax_id.unwrap_or(&to.tax_id),
+        }),
+        ispb,
+        account: Some(to),
+        found: None,
+    })
 }
 
 /// Orders once: a bank that falls silent may have taken the order, so it is asked again under the same key.
 async fn send_order(http: &Http, port: u16, body: &Value) -> anyhow::Result<Answer> {
-    let mut chance = [0; 16];
-    std::fs::File::open("/dev/urandom")
-        .and_then(|mut random| std::io::Read::read_exact(&mut random, &mut chance))
-        .context("no chance can be read from /dev/urandom: mount /dev")?;
-    let key = format!("{:032x}", u128::from_ne_bytes(chance));
-    let path = "/api/payments";
-    if let Ok(answer) = http.post(port, path, body, Some(&key)).await {
-        return Ok(answer);
-    }
-    tokio::time::sleep(RESTARTED_WITHIN).await;
-    http.post(port, path, body, Some(&key)).await.with_context(|| {
+    let key = new_order_key()?;
+    let answer = http.post_until_answered(port, "/api/payments", body, &key);
+    answer.await.with_context(|| {
         format!(
             "whether the payment goes through is unknown: before you pay again, look for it on the bank's page, http://127.0.0.1:{port}, and ask with `pix payment E2EID`"
         )
@@ -235,6 +331,8 @@ fn outside(account: &str, tax_id: &str) -> Account {
         tax_id: tax_id.into(),
         balance: String::new(),
         state: String::new(),
+        phones: Vec::new(),
+        emails: Vec::new(),
     }
 }
 
@@ -245,16 +343,16 @@ struct Touched<'a> {
     payer: u16,
     receiver: Option<u16>,
     from: &'a Account,
-    to: &'a Account,
-    ispbs: [Ispb; 2],
+    to: Option<&'a Account>,
+    ispbs: Vec<Ispb>,
 }
 
 impl Touched<'_> {
     /// Name and amount, in a fixed order.
     async fn balances(&self) -> anyhow::Result<Vec<(String, String)>> {
         let mut all = Vec::new();
-        for (bank, account) in [(Some(self.payer), self.from), (self.receiver, self.to)] {
-            if let Some(bank) = bank {
+        for (bank, account) in [(Some(self.payer), Some(self.from)), (self.receiver, self.to)] {
+            if let Some((bank, account)) = bank.zip(account) {
                 all.push(self.at_bank(bank, account).await?);
             }
         }
@@ -298,6 +396,10 @@ impl Touched<'_> {
     }
 }
 
+fn milliseconds(span: Duration) -> f64 {
+    (span.as_secs_f64() * 10_000.0).round() / 10.0
+}
+
 fn amount(of: &Value, field: &str) -> String {
     of[field].as_str().unwrap_or("?").to_owned()
 }
@@ -310,10 +412,25 @@ impl Paid {
             .iter()
             .map(|b| json!({"of": b.of, "before": b.before, "after": b.after}));
         all["balances"] = balances.collect();
+        all["to"] = self.to.as_ref().map_or(Value::Null, |(key, found)| {
+            json!({
+                "key": key, "name": found.name, "tax_id": found.tax_id, "ispb": found.ispb, "own": found.own,
+                "lookup_ms": milliseconds(found.took),
+            })
+        });
         all
     }
 
     pub(crate) fn print(&self) {
+        if let Some((key, found)) = &self.to {
+            outln!(
+                "{key} leads to {}, {}, at {}; looked up in {} ms\n",
+                found.name,
+                found.tax_id,
+                found.ispb,
+                milliseconds(found.took)
+            );
+        }
         self.story.print();
         let width = self
             .balances

@@ -11,9 +11,9 @@ use crate::place::Place;
 use crate::seed::BANKS;
 
 /// Exit code of a payment that was refused.
-const REFUSED: u8 = 3;
+pub(crate) const REFUSED: u8 = 3;
 /// Exit code of a payment whose end is not known yet.
-const PENDING: u8 = 4;
+pub(crate) const PENDING: u8 = 4;
 
 /// What is known of a payment.
 #[derive(Debug)]
@@ -21,6 +21,8 @@ pub(crate) struct Story {
     pub(crate) end_to_end_id: String,
     pub(crate) state: String,
     reason: Option<String>,
+    /// The receiver's key, masked, when the payment went by one.
+    key: Option<String>,
     pub(crate) amount: Option<String>,
     events: Vec<Event>,
 }
@@ -115,6 +117,10 @@ impl Story {
             end_to_end_id: end_to_end_id.to_owned(),
             state: text("state").unwrap_or_else(|| "unknown".into()),
             reason: text("reason_text").or_else(|| text("reason")),
+            // The switch does not keep the key apart; the banks do.
+            key: accounts
+                .iter()
+                .find_map(|account| account.body["key"].as_str().map(str::to_owned)),
             amount: text("amount"),
             events,
         }
@@ -142,7 +148,7 @@ impl Story {
             .collect();
         json!({
             "end_to_end_id": self.end_to_end_id, "state": self.state, "reason": self.reason, "amount": self.amount,
-            "timeline": timeline,
+            "key": self.key, "timeline": timeline,
         })
     }
 
@@ -152,8 +158,12 @@ impl Story {
             .as_ref()
             .map_or(String::new(), |reason| format!(": {reason}"));
         let amount = self.amount.as_deref().unwrap_or("?");
+        let key = self
+            .key
+            .as_ref()
+            .map_or(String::new(), |key| format!("  by key {key}"));
         outln!(
-            "Payment {}  R$ {amount}  {}{why}\n",
+            "Payment {}  R$ {amount}{key}  {}{why}\n",
             self.end_to_end_id,
             self.state
         );
@@ -211,7 +221,7 @@ impl Event {
 /// The order in which the protocol does things (PROTOCOL 6), for events of one millisecond.
 fn rank(event: &Event) -> u8 {
     match (event.who.as_str(), event.stage.as_str()) {
-        (_, "accepted") => 0,
+        (_, "looked_up" | "accepted") => 0,
         ("switch", "received") => 3,
         ("switch", "blocked") => 4,
         (_, "blocked") => 1,

@@ -295,8 +295,15 @@ pub(crate) struct Ports {
     offset: u16,
 }
 
+/// Offsets of instances side by side are multiples of it: the ports of any two then differ. A test computes it.
+const OFFSET_STEP: u16 = 440;
+
 /// Every port we open, by the name of its use.
-const USES: [(&str, u16); 8] = [
+const USES: [(&str, u16); 12] = [
+    ("dict", 4001),
+    ("dict, checkKeys", 4011),
+    ("dict, inside", 6001),
+    ("dict, operations", 5001),
     ("spi, primary channel", 4002),
     ("spi, secondary channel", 4012),
     ("spi, operations", 5002),
@@ -309,11 +316,10 @@ const USES: [(&str, u16); 8] = [
 
 impl Ports {
     fn at(offset: u16) -> anyhow::Result<Self> {
-        if USES.iter().any(|(_, base)| base.checked_add(offset).is_none()) {
-            bail!(
-                "--port-offset {offset} leads past port 65535: choose one up to {}",
-                u16::MAX - 5002
-            );
+        let highest = USES.iter().map(|(_, base)| *base).max().unwrap_or_default();
+        let most = u16::MAX - highest;
+        if offset > most {
+            bail!("--port-offset {offset} leads past port 65535: choose one up to {most}");
         }
         Ok(Self { offset })
     }
@@ -323,6 +329,20 @@ impl Ports {
         base.saturating_add(self.offset)
     }
 
+    pub(crate) fn dict(self) -> u16 {
+        self.plus(4001)
+    }
+    /// Where `checkKeys` is answered.
+    pub(crate) fn dict_np(self) -> u16 {
+        self.plus(4011)
+    }
+    /// gRPC, for the switch's own use.
+    pub(crate) fn dict_inside(self) -> u16 {
+        self.plus(6001)
+    }
+    pub(crate) fn dict_ops(self) -> u16 {
+        self.plus(5001)
+    }
     pub(crate) fn spi_primary(self) -> u16 {
         self.plus(4002)
     }
@@ -355,9 +375,9 @@ impl Ports {
 
     /// An offset at which every port is free.
     pub(crate) fn free_offset() -> Option<u16> {
-        // In steps of 400 no use meets another use of any other instance; below the ephemeral ports.
+        // No use meets another use of any other instance; below the ephemeral ports.
         (0..60)
-            .map(|step| step * 400)
+            .map(|step| step * OFFSET_STEP)
             .find(|offset| Self { offset: *offset }.busy().is_none())
     }
 }
@@ -371,11 +391,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn instances_400_apart_share_no_port() {
+    fn instances_some_steps_apart_share_no_port() {
         let ports = |offset: u16| USES.map(|(_, base)| base + offset);
         for step in 1..60 {
             assert!(
-                ports(0).iter().all(|port| !ports(step * 400).contains(port)),
+                ports(0)
+                    .iter()
+                    .all(|port| !ports(step * OFFSET_STEP).contains(port)),
                 "{step}"
             );
         }
@@ -383,8 +405,8 @@ mod tests {
 
     #[test]
     fn an_offset_past_the_last_port_names_the_largest() {
-        let error = Ports::at(60_600).expect_err("5002 + 60600").to_string();
-        assert!(error.contains("60533"), "{error}");
+        let error = Ports::at(60_600).expect_err("6001 + 60600").to_string();
+        assert!(error.contains("59534"), "{error}");
     }
 
     #[test]

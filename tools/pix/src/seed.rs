@@ -22,15 +22,18 @@ pub(crate) struct Bank {
     customers: [Customer; 5],
 }
 
-/// Branch 0001; number, type, holder, CPF or CNPJ (fictional, check digits right), balance, state.
-type Customer = (
-    &'static str,
-    &'static str,
-    &'static str,
-    &'static str,
-    &'static str,
-    &'static str,
-);
+/// A customer with an account in branch 0001. All of them are fictional; check digits are right.
+#[derive(Clone, Copy, Debug)]
+struct Customer {
+    number: &'static str,
+    kind: &'static str,
+    name: &'static str,
+    tax_id: &'static str,
+    balance: &'static str,
+    state: &'static str,
+    phone: &'static str,
+    email: &'static str,
+}
 
 /// A and B.
 pub(crate) const BANKS: [Bank; 2] = [
@@ -40,25 +43,56 @@ pub(crate) const BANKS: [Bank; 2] = [
         name: "Banco Aurora",
         color: "#0b6e4f",
         customers: [
-            ("100001", "CACC", "Ana Souza", "52998224725", "5000.00", "open"),
-            ("100002", "SVGS", "Bruno Lima", "70010020110", "1250.00", "open"),
-            (
-                "100003",
-                "CACC",
-                "Mercado Ipê Ltda",
-                "11222333000181",
-                "80000.00",
-                "open",
-            ),
-            (
-                "100004",
-                "CACC",
-                "Carla Nunes",
-                "70010030263",
-                "300.00",
-                "blocked",
-            ),
-            ("100005", "CACC", "Davi Rocha", "70010040307", "0.00", "closed"),
+            Customer {
+                number: "100001",
+                kind: "CACC",
+                name: "Ana Souza",
+                tax_id: "52998224725",
+                balance: "5000.00",
+                state: "open",
+                phone: "+5561990100001",
+                email: "ana.souza@aurora.example",
+            },
+            Customer {
+                number: "100002",
+                kind: "SVGS",
+                name: "Bruno Lima",
+                tax_id: "70010020110",
+                balance: "1250.00",
+                state: "open",
+                phone: "+5561990100002",
+                email: "bruno.lima@aurora.example",
+            },
+            Customer {
+                number: "100003",
+                kind: "CACC",
+                name: "Mercado Ipê Ltda",
+                tax_id: "11222333000181",
+                balance: "80000.00",
+                state: "open",
+                phone: "+5561990100003",
+                email: "contato@mercado-ipe.example",
+            },
+            Customer {
+                number: "100004",
+                kind: "CACC",
+                name: "Carla Nunes",
+                tax_id: "70010030263",
+                balance: "300.00",
+                state: "blocked",
+                phone: "+5561990100004",
+                email: "carla.nunes@aurora.example",
+            },
+            Customer {
+                number: "100005",
+                kind: "CACC",
+                name: "Davi Rocha",
+                tax_id: "70010040307",
+                balance: "0.00",
+                state: "closed",
+                phone: "+5561990100005",
+                email: "davi.rocha@aurora.example",
+            },
         ],
     },
     Bank {
@@ -67,25 +101,56 @@ pub(crate) const BANKS: [Bank; 2] = [
         name: "Banco Horizonte",
         color: "#7b2d8b",
         customers: [
-            ("200001", "CACC", "Elisa Prado", "70020050496", "2500.00", "open"),
-            ("200002", "SVGS", "Fábio Teles", "70020060530", "740.00", "open"),
-            (
-                "200003",
-                "CACC",
-                "Oficina Serra Azul Ltda",
-                "12ABC34501DE35",
-                "43000.00",
-                "open",
-            ),
-            (
-                "200004",
-                "CACC",
-                "Gabriela Pires",
-                "70020070683",
-                "90.00",
-                "blocked",
-            ),
-            ("200005", "CACC", "Hugo Vidal", "70020080727", "0.00", "closed"),
+            Customer {
+                number: "200001",
+                kind: "CACC",
+                name: "Elisa Prado",
+                tax_id: "70020050496",
+                balance: "2500.00",
+                state: "open",
+                phone: "+5581990200001",
+                email: "elisa.prado@horizonte.example",
+            },
+            Customer {
+                number: "200002",
+                kind: "SVGS",
+                name: "Fábio Teles",
+                tax_id: "70020060530",
+                balance: "740.00",
+                state: "open",
+                phone: "+5581990200002",
+                email: "fabio.teles@horizonte.example",
+            },
+            Customer {
+                number: "200003",
+                kind: "CACC",
+                name: "Oficina Serra Azul Ltda",
+                tax_id: "12ABC34501DE35",
+                balance: "43000.00",
+                state: "open",
+                phone: "+5581990200003",
+                email: "contato@serra-azul.example",
+            },
+            Customer {
+                number: "200004",
+                kind: "CACC",
+                name: "Gabriela Pires",
+                tax_id: "70020070683",
+                balance: "90.00",
+                state: "blocked",
+                phone: "+5581990200004",
+                email: "gabriela.pires@horizonte.example",
+            },
+            Customer {
+                number: "200005",
+                kind: "CACC",
+                name: "Hugo Vidal",
+                tax_id: "70020080727",
+                balance: "0.00",
+                state: "closed",
+                phone: "+5581990200005",
+                email: "hugo.vidal@horizonte.example",
+            },
         ],
     },
 ];
@@ -113,6 +178,11 @@ pub(crate) struct Account {
     pub(crate) tax_id: String,
     pub(crate) balance: String,
     pub(crate) state: String,
+    /// Confirmed as the customer's own, so that they may become keys. Files of earlier versions have none.
+    #[serde(default)]
+    pub(crate) phones: Vec<String>,
+    #[serde(default)]
+    pub(crate) emails: Vec<String>,
 }
 
 impl Account {
@@ -124,19 +194,19 @@ impl Account {
 
 impl Customers {
     fn of(bank: &Bank) -> Self {
-        let account = bank
-            .customers
-            .map(|(number, kind, name, tax_id, balance, state)| Account {
-                branch: "0001".into(),
-                number: number.into(),
-                kind: kind.into(),
-                name: name.into(),
-                tax_id: tax_id.into(),
-                balance: balance.into(),
-                state: state.into(),
-            });
+        let account = bank.customers.iter().map(|customer| Account {
+            branch: "0001".into(),
+            number: customer.number.into(),
+            kind: customer.kind.into(),
+            name: customer.name.into(),
+            tax_id: customer.tax_id.into(),
+            balance: customer.balance.into(),
+            state: customer.state.into(),
+            phones: vec![customer.phone.into()],
+            emails: vec![customer.email.into()],
+        });
         Self {
-            account: account.into(),
+            account: account.collect(),
         }
     }
 
@@ -155,6 +225,19 @@ impl Customers {
                 .with_context(|| format!("{} cannot be read: check its owner and mode", path.display())),
         }
     }
+}
+
+/// Everybody in participants.toml, in its order.
+pub(crate) fn participants(place: &Place) -> anyhow::Result<Vec<Ispb>> {
+    let path = place.participants();
+    let text = std::fs::read_to_string(&path)
+        .with_context(|| format!("{} cannot be read: run `pix up` first", path.display()))?;
+    let table: toml::Table = text
+        .parse()
+        .with_context(|| format!("{} is no TOML: mend the line named below", path.display()))?;
+    let entries = table.get("participant").and_then(toml::Value::as_array);
+    let ispb = |entry: &toml::Value| Ispb::parse(entry.get("ispb")?.as_str()?.as_bytes()).ok();
+    Ok(entries.into_iter().flatten().filter_map(ispb).collect())
 }
 
 /// Writes what is missing: a file that is there may have been edited, and is the user's.
@@ -193,6 +276,7 @@ pub(crate) fn participant(ispb: Ispb, name: &str, balance: Money, folder: &str) 
         ("name", quoted(name)),
         ("opening_balance", quoted(&balance.to_string())),
         ("active", "true".to_owned()),
+        ("category", quoted("A")),
         (
             "channel_certificates",
             format!("[{}]", quoted(&format!("{folder}/channel.crt"))),
@@ -209,7 +293,7 @@ pub(crate) fn participant(ispb: Ispb, name: &str, balance: Money, folder: &str) 
 
 #[cfg(test)]
 mod tests {
-    use pix_domain::TaxId;
+    use pix_domain::{Key, KeyType, TaxId};
 
     use super::*;
 
@@ -221,10 +305,16 @@ mod tests {
                 let tax_id = TaxId::parse(account.tax_id.as_bytes()).expect(&account.tax_id);
                 assert!(tax_id.has_valid_check_digits(), "{}", account.tax_id);
                 Money::parse(account.balance.as_bytes()).expect(&account.balance);
+                for (kind, keys) in [
+                    (KeyType::Phone, &account.phones),
+                    (KeyType::Email, &account.emails),
+                ] {
+                    Key::parse(kind, &keys[0]).expect(&keys[0]);
+                }
             }
             for state in ["open", "blocked", "closed"] {
                 assert!(
-                    bank.customers.iter().any(|customer| customer.5 == state),
+                    bank.customers.iter().any(|customer| customer.state == state),
                     "{} has one {state}",
                     bank.name
                 );
@@ -241,6 +331,19 @@ mod tests {
         );
         let back: Customers = toml::from_str(&text).expect("reads");
         assert_eq!(back.account[2].tax_id, "12ABC34501DE35");
+        assert_eq!(back.account[0].emails, ["elisa.prado@horizonte.example"]);
+    }
+
+    #[test]
+    fn a_customers_file_of_an_earlier_version_reads_without_contacts() {
+        let text = toml::to_string(&Customers::of(&BANKS[0])).expect("writes");
+        let lines = text
+            .lines()
+            .filter(|line| !line.starts_with("phones") && !line.starts_with("emails"));
+        let old: String = lines.map(|line| format!("{line}\n")).collect();
+        let read: Customers = toml::from_str(&old).expect("reads");
+        assert_eq!(read.account.len(), 5);
+        assert!(read.account.iter().all(|account| account.phones.is_empty()));
     }
 
     #[test]

@@ -17,10 +17,12 @@ use crate::board::Board;
 use crate::cli;
 use crate::configs::{self, Parts};
 use crate::http::Http;
+use crate::inside;
 use crate::orphans;
 use crate::pay;
 use crate::place::{Place, Ports, private_dir};
 use crate::seed::{self, BANKS};
+use crate::seed_keys;
 use crate::supervisor::Supervised;
 
 /// Ports of a predecessor that was killed take a moment to come free.
@@ -136,36 +138,34 @@ async fn start(place: &Place, options: &cli::Up, fleet: &mut Fleet) -> anyhow::R
         redis: &redis,
         nats: &nats,
     };
-    let config = configs::write_spi(place, &parts)?;
+    let spi = configs::write_spi(place, &parts)?;
+    let dict = configs::write_dict(place, &parts)?;
+    let ports = place.ports;
     fleet
-        .step([service(
-            place,
-            "spi",
-            &programs.spi,
-            &config,
-            place.ports.spi_ops(),
-        )])
+        .step([
+            service(place, "spi", &programs.spi, &spi, ports.spi_ops()),
+            service(place, "dict", &programs.dict, &dict, ports.dict_ops()),
+        ])
         .await?;
     let mut banks = Vec::new();
     for (index, bank) in (0_u16..).zip(&BANKS) {
         let config = configs::write_bank(place, &parts, bank, index)?;
         let name = format!("bank-{}", bank.ispb());
-        banks.push(service(
-            place,
-            &name,
-            &programs.bank,
-            &config,
-            place.ports.bank(index),
-        ));
+        banks.push(service(place, &name, &programs.bank, &config, ports.bank(index)));
     }
     fleet.step(banks).await?;
     fleet.board.everything_is_ready();
     say("the switch and both banks serve");
 
+    // The switch serves whether or not keys and payment go through; what hinders them is worth a sentence, not an end.
+    let http = Http::new();
+    if let Err(error) = seed_keys::register(place, &http, say).await {
+        say(&format!("not every key is registered: {error:#}"));
+    }
     if !options.no_payment {
         outln!();
-        // The switch serves whether or not this payment goes through; what hinders it is worth a sentence, not an end.
-        match pay::pay(place, &Http::new(), &pay::Order::first()).await {
+        let key = seed_keys::first_payee(place)?;
+        match pay::pay(place, &http, &pay::Order::first(key.as_ref())).await {
             Ok(paid) => paid.print(),
             Err(error) => say(&format!("the first payment did not go through: {error:#}")),
         }
@@ -233,6 +233,7 @@ impl Fleet {
 /// The services are built beside us.
 struct Programs {
     spi: PathBuf,
+    dict: PathBuf,
     bank: PathBuf,
 }
 
@@ -258,6 +259,7 @@ impl Programs {
         };
         Ok(Self {
             spi: find("spi")?,
+            dict: find("dict")?,
             bank: find("bank")?,
         })
     }
@@ -312,6 +314,9 @@ pub(crate) fn make_pki(place: &Place) -> anyhow::Result<DevPki> {
     for service in ["spi", "dict"] {
         pki.service(service).with_context(damaged)?;
     }
+    for end in ["dict", inside::NAME] {
+        pki.inside(end).with_context(damaged)?;
+    }
     for bank in &BANKS {
         let ispb = bank.ispb();
         pki.participant(ispb, &place.path(format!("pki/{ispb}")))
@@ -340,30 +345,29 @@ async fn prepare_postgres(place: &Place) -> anyhow::Result<Postgres> {
     }
 }
 
-/// One database per service, and the role that `spi` serves with. The services make their own tables.
+/// One database per service, and the roles that `spi` and `dict` serve with. The services make their own tables.
 async fn make_databases(postgres: &Postgres) -> anyhow::Result<()> {
     let failed = "the databases could not be made: see postgres.log in the instance's folder";
     let mut connection = PgConnection::connect(&postgres.url("postgres"))
         .await
         .context(failed)?;
-    let role: Option<i32> = sqlx::query_scalar("SELECT 1 FROM pg_roles WHERE rolname = $1")
-        .bind(configs::SPI_ROLE)
-        .fetch_optional(&mut connection)
-        .await
-        .context(failed)?;
-    if role.is_none() {
-        // Names and password are ours: letters, digits and underscores.
-        let create = format!(
-            "CREATE ROLE {} LOGIN PASSWORD '{}'",
-            configs::SPI_ROLE,
-            postgres.password()
-        );
-        sqlx::query(AssertSqlSafe(create))
-            .execute(&mut connection)
+    for role in configs::ROLES {
+        let there: Option<i32> = sqlx::query_scalar("SELECT 1 FROM pg_roles WHERE rolname = $1")
+            .bind(role)
+            .fetch_optional(&mut connection)
             .await
             .context(failed)?;
+        if there.is_none() {
+            // Names and password are ours: letters, digits and underscores.
+            let create = format!("CREATE ROLE {role} LOGIN PASSWORD '{}'", postgres.password());
+            sqlx::query(AssertSqlSafe(create))
+                .execute(&mut connection)
+                .await
+                .context(failed)?;
+        }
     }
-    for database in std::iter::once("spi".to_owned()).chain(BANKS.iter().map(configs::database)) {
+    let services = ["spi", "dict"].map(str::to_owned);
+    for database in services.into_iter().chain(BANKS.iter().map(configs::database)) {
         let there: Option<i32> = sqlx::query_scalar("SELECT 1 FROM pg_database WHERE datname = $1")
             .bind(&database)
             .fetch_optional(&mut connection)
@@ -405,11 +409,19 @@ fn print_welcome(place: &Place) {
         ports.spi_secondary()
     );
     outln!("  {:<16} http://127.0.0.1:{}/metrics", "", ports.spi_ops());
+    outln!(
+        "  {:<16} https://127.0.0.1:{} and {} (DICT API v2, client certificate)",
+        "keys",
+        ports.dict(),
+        ports.dict_np()
+    );
+    outln!("  {:<16} http://127.0.0.1:{}/metrics", "", ports.dict_ops());
     outln!("  {:<16} {}", "logs", place.path("logs").display());
     let us = our_command(place);
     outln!("\nIn another terminal:");
     for command in [
-        "pay --from A --to B --amount 25.00",
+        "key list",
+        "pay --from A --to-key 12ABC34501DE35 --amount 25.00",
         "pay --from B --to A --to-account 100004    (a blocked account refuses)",
         "status",
         "pki participant --ispb 33333333 --out bank-33333333    (an outside bank joins)",

@@ -332,10 +332,12 @@ pub(crate) fn is_alive(pid: u32) -> bool {
 
 /// An offset whose ports are free, held by a lock so that tests beside us take another.
 fn take_offset() -> (u16, File) {
-    const BASES: [u16; 8] = [4002, 4012, 5002, 4101, 4102, 4432, 4379, 4222];
+    const BASES: [u16; 12] = [
+        4001, 4011, 6001, 5001, 4002, 4012, 5002, 4101, 4102, 4432, 4379, 4222,
+    ];
     let is_free = |port: u16| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
     (1..60)
-        .map(|step| step * 400)
+        .map(|step| step * 440)
         .find_map(|offset: u16| {
             let lock = File::create(lock_path(offset)).ok()?;
             lock.try_lock().ok()?;

@@ -1,0 +1,95 @@
+//! The DICT's calls for the switch's own use: gRPC with mutual TLS, which no bank can make.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use pix_domain::{Ispb, Key};
+use pix_proto::dict_v1::dict_client::DictClient;
+use pix_proto::dict_v1::{Entry, ListByParticipantRequest, ResolveRequest};
+use tonic::Code;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+
+use crate::place::Place;
+
+/// Our name among those who call inside.
+pub(crate) const NAME: &str = "pix";
+
+/// How long the DICT may take to let us in, and to begin an answer.
+const CONNECT_WITHIN: Duration = Duration::from_secs(3);
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+/// The DICT, asked from inside.
+#[derive(Debug)]
+pub(crate) struct Inside(DictClient<Channel>);
+
+impl Inside {
+    /// # Errors
+    /// When there is no instance here, or it does not run.
+    pub(crate) async fn connect(place: &Place) -> anyhow::Result<Self> {
+        let folder = place.path("pki/inside");
+        let tls = ClientTlsConfig::new()
+            .identity(Identity::from_pem(
+                read(&folder, &format!("{NAME}.crt"))?,
+                read(&folder, &format!("{NAME}.key"))?,
+            ))
+            .ca_certificate(Certificate::from_pem(read(&folder, "ca.crt")?));
+        let port = place.ports.dict_inside();
+        let damaged = || {
+            format!(
+                "the PKI in {} cannot be used: `pix down --purge` forgets it",
+                folder.display()
+            )
+        };
+        let channel = Endpoint::from_shared(format!("https://127.0.0.1:{port}"))
+            .context("the address of the DICT")?
+            .connect_timeout(CONNECT_WITHIN)
+            .timeout(ANSWER_WITHIN)
+            .tls_config(tls)
+            .with_context(damaged)?
+            .connect()
+            .await
+            .with_context(|| {
+                format!("the DICT does not answer on port {port}: start everything with `pix up`")
+            })?;
+        Ok(Self(DictClient::new(channel)))
+    }
+
+    /// The entry of a key; nothing when nobody has registered it.
+    pub(crate) async fn resolve(&mut self, key: &Key) -> anyhow::Result<Option<Entry>> {
+        let key = key.as_str().to_owned();
+        match self.0.resolve(ResolveRequest { key }).await {
+            Ok(answer) => Ok(Some(answer.into_inner())),
+            Err(status) if status.code() == Code::NotFound => Ok(None),
+            Err(status) => Err(refused(&status)),
+        }
+    }
+
+    /// Every entry of a participant, by kind and key.
+    pub(crate) async fn list(&mut self, participant: Ispb) -> anyhow::Result<Vec<Entry>> {
+        let participant = participant.to_string();
+        let asked = self
+            .0
+            .list_by_participant(ListByParticipantRequest { participant });
+        let mut entries = asked.await.map_err(|status| refused(&status))?.into_inner();
+        let mut all = Vec::new();
+        while let Some(entry) = entries.message().await.map_err(|status| refused(&status))? {
+            all.push(entry);
+        }
+        Ok(all)
+    }
+}
+
+fn refused(status: &tonic::Status) -> anyhow::Error {
+    anyhow::anyhow!("the DICT answers {}: {}", status.code(), status.message())
+}
+
+fn read(folder: &Path, name: &str) -> anyhow::Result<String> {
+    let path = folder.join(name);
+    std::fs::read_to_string(&path).with_context(|| {
+        format!(
+            "{} cannot be read: start everything with `pix up` first",
+            path.display()
+        )
+    })
+}
