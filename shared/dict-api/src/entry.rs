@@ -67,3 +67,14 @@ impl Entry {
         crate::cid::cid(request_id, &self.key, &self.account, &self.owner)
     }
 }
+
+impl Owner {
+    /// `NATURAL_PERSON` or `LEGAL_PERSON`.
+    #[must_use]
+    pub fn person_type(&self) -> &'static str {
+        match self.tax_id {
+            TaxId::Cpf(_) => "NATURAL_PERSON",
+            TaxId::Cnpj(_) => "LEGAL_PERSON",
+        }
+    }
+}

@@ -6,13 +6,14 @@ use crate::IssuerSerial;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureError {
     /// There is none.
-    #[error("there is no ds:Signature in AppHdr/Sgntr")]
+    #[error("there is no ds:Signature")]
     Missing,
     /// There are several, anywhere in the message.
     #[error("there is more than one ds:Signature")]
     Several,
-    /// It is not the only child of `AppHdr/Sgntr`, or AppHdr and Document are not the two children of the root.
-    #[error("the ds:Signature is not the only child of AppHdr/Sgntr")]
+    /// SPI: it is not the only child of `AppHdr/Sgntr`, or AppHdr and Document are not the two children of the
+    /// root. DICT: it is not a child of the root.
+    #[error("the ds:Signature does not stand at its place")]
     Misplaced,
     /// An element or attribute is missing, surplus or out of order.
     #[error("{0} does not have the shape of the profile")]
@@ -20,8 +21,8 @@ pub enum SignatureError {
     /// An algorithm that the profile does not have.
     #[error("the algorithm of {0} is not the one allowed")]
     Algorithm(&'static str),
-    /// Not the three references, in their order.
-    #[error("the references are not #KeyInfo, \"\" and none, in this order")]
+    /// Not the references of the profile, in their order.
+    #[error("the references are not #KeyInfo, \"\" and, in the SPI, one without URI, in this order")]
     References,
     /// The first reference does not name this KeyInfo, or its Id is none.
     #[error("the first reference does not name the Id of KeyInfo")]

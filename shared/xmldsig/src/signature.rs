@@ -43,6 +43,21 @@ pub(crate) fn x509_data(issuer_name: &str, serial: &str) -> String {
 /// When `key_info_id` is not 1 to 128 of `A-Z a-z 0-9 _ - . :`: the caller makes it, nobody else.
 #[must_use]
 pub fn sign_spi(signer: &Signer, key_info_id: &str, app_hdr: &Digest, document: &Digest) -> String {
+    sign(signer, key_info_id, app_hdr, Some(document))
+}
+
+/// Signs a DICT message: gives the canonical `<ds:Signature>` to put inside its root.
+///
+/// `root` is the digest of the canonical root without the signature.
+///
+/// # Panics
+/// As [`sign_spi`].
+#[must_use]
+pub fn sign_enveloped(signer: &Signer, key_info_id: &str, root: &Digest) -> String {
+    sign(signer, key_info_id, root, None)
+}
+
+fn sign(signer: &Signer, key_info_id: &str, enveloping: &Digest, beside: Option<&Digest>) -> String {
     assert!(
         is_key_info_id(key_info_id),
         "the Id of a KeyInfo is 1 to 128 of A-Z a-z 0-9 _ - . :"
@@ -54,8 +69,10 @@ pub fn sign_spi(signer: &Signer, key_info_id: &str, app_hdr: &Digest, document: 
     info.push_str(&format!("<{CANONICALIZATION}></ds:CanonicalizationMethod>"));
     info.push_str(&format!("<{SIGNATURE_METHOD}></ds:SignatureMethod>"));
     push_reference(&mut info, &format!(" URI=\"#{key_info_id}\""), false, &key_info);
-    push_reference(&mut info, " URI=\"\"", true, app_hdr);
-    push_reference(&mut info, "", false, document);
+    push_reference(&mut info, " URI=\"\"", true, enveloping);
+    if let Some(beside) = beside {
+        push_reference(&mut info, "", false, beside);
+    }
     info.push_str("</ds:SignedInfo>");
     let value = signer.sign(&[SIGNED_INFO_APEX.as_bytes(), info.as_bytes()].concat());
     let value = BASE64.encode(value);
@@ -87,9 +104,19 @@ pub struct CanonicalSignature {
     signed_info: Range<usize>,
     /// From behind the name in the start tag of KeyInfo to its end.
     key_info: Range<usize>,
-    digests: [Digest; 3],
+    digests: Digests,
     value: Vec<u8>,
     signer: IssuerSerial,
+}
+
+/// What the references of a signature cover, in their order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Digests {
+    pub(crate) key_info: Digest,
+    /// The element that the signature is in, without the signature: the AppHdr, or the whole DICT message.
+    pub(crate) enveloping: Digest,
+    /// The Document of an SPI message; nothing else has one.
+    pub(crate) beside: Option<Digest>,
 }
 
 impl CanonicalSignature {
@@ -98,6 +125,18 @@ impl CanonicalSignature {
     /// # Errors
     /// [`NotCanonical`]: the generic path will say what is wrong, if anything is.
     pub fn read(cursor: &mut Cursor<'_>) -> Result<Self, NotCanonical> {
+        Self::read_profile(cursor, true)
+    }
+
+    /// Reads the signature ahead, in the shape of the DICT profile and no other.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn read_enveloped(cursor: &mut Cursor<'_>) -> Result<Self, NotCanonical> {
+        Self::read_profile(cursor, false)
+    }
+
+    fn read_profile(cursor: &mut Cursor<'_>, beside: bool) -> Result<Self, NotCanonical> {
         cursor.skip_space()?;
         let start = cursor.open(SIGNATURE)?.start;
         let info_start = cursor.open("ds:SignedInfo")?.end;
@@ -106,9 +145,13 @@ impl CanonicalSignature {
         let id = uri_of_key_info(cursor)?;
         let key_info_digest = reference(cursor, false)?;
         cursor.open("ds:Reference URI=\"\"")?;
-        let app_hdr = reference(cursor, true)?;
-        cursor.open("ds:Reference")?;
-        let document = reference(cursor, false)?;
+        let enveloping = reference(cursor, true)?;
+        let beside = if beside {
+            cursor.open("ds:Reference")?;
+            Some(reference(cursor, false)?)
+        } else {
+            None
+        };
         let info_end = cursor.close("ds:SignedInfo")?.end;
         let value = decode(&cursor.leaf("ds:SignatureValue")?, SIGNATURE_BYTES_MAX);
         let value = value.ok_or_else(|| cursor.refuse())?;
@@ -138,7 +181,11 @@ impl CanonicalSignature {
             span: start..end,
             signed_info: info_start..info_end,
             key_info: key_info_start..key_info_end,
-            digests: [key_info_digest, app_hdr, document],
+            digests: Digests {
+                key_info: key_info_digest,
+                enveloping,
+                beside,
+            },
             value,
             signer,
         })
@@ -156,8 +203,36 @@ impl CanonicalSignature {
         document: &Digest,
         keys: &dyn KeySource,
     ) -> Result<VerifyingKey, SignatureError> {
-        let key_info = digest(&[KEY_INFO_APEX.as_bytes(), &input.as_bytes()[self.key_info.clone()]]);
-        check_digests(&self.digests, &[key_info, *app_hdr, *document])?;
+        self.verify_profile(input, *app_hdr, Some(*document), keys)
+    }
+
+    /// Verifies against `input`, the text that [`Self::read_enveloped`] read: the digests of KeyInfo and of the
+    /// root (given as by [`sign_enveloped`]), then the signature itself.
+    ///
+    /// # Errors
+    /// As [`Self::verify`].
+    pub fn verify_enveloped(
+        &self,
+        input: &str,
+        root: &Digest,
+        keys: &dyn KeySource,
+    ) -> Result<VerifyingKey, SignatureError> {
+        self.verify_profile(input, *root, None, keys)
+    }
+
+    fn verify_profile(
+        &self,
+        input: &str,
+        enveloping: Digest,
+        beside: Option<Digest>,
+        keys: &dyn KeySource,
+    ) -> Result<VerifyingKey, SignatureError> {
+        let found = Digests {
+            key_info: digest(&[KEY_INFO_APEX.as_bytes(), &input.as_bytes()[self.key_info.clone()]]),
+            enveloping,
+            beside,
+        };
+        check_digests(&self.digests, &found)?;
         let signed_info = [
             SIGNED_INFO_APEX.as_bytes(),
             &input.as_bytes()[self.signed_info.clone()],
@@ -167,13 +242,21 @@ impl CanonicalSignature {
     }
 }
 
-pub(crate) fn check_digests(claimed: &[Digest; 3], found: &[Digest; 3]) -> Result<(), SignatureError> {
-    for ((claimed, found), what) in claimed.iter().zip(found).zip(["KeyInfo", "AppHdr", "Document"]) {
-        if claimed != found {
-            return Err(SignatureError::Digest(what));
+pub(crate) fn check_digests(claimed: &Digests, found: &Digests) -> Result<(), SignatureError> {
+    let wrong = if claimed.key_info != found.key_info {
+        "KeyInfo"
+    } else if claimed.enveloping != found.enveloping {
+        if found.beside.is_some() {
+            "AppHdr"
+        } else {
+            "the message"
         }
-    }
-    Ok(())
+    } else if claimed.beside != found.beside {
+        "Document"
+    } else {
+        return Ok(());
+    };
+    Err(SignatureError::Digest(wrong))
 }
 
 pub(crate) fn check_value(

@@ -12,7 +12,7 @@ use std::rc::Rc;
 
 pub use c14n::canonicalize;
 pub use parse::parse;
-pub use verify::{Verified, verify};
+pub use verify::{Verified, VerifiedRoot, verify, verify_enveloped};
 
 /// An element with its namespaces resolved.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,9 +1,9 @@
-//! The SPI profile over a tree: where the signature stands, what it says, and whether it is true.
+//! Both profiles over a tree: where the signature stands, what it says, and whether it is true.
 
 use super::{Element, Node, canonicalize};
 use crate::cursor::is_space;
 use crate::profile::{DSIG, Digest, ENVELOPED, EXC_C14N, RSA_SHA256, SHA256, digest, is_key_info_id};
-use crate::signature::{SIGNATURE_BYTES_MAX, check_digests, check_value, decode};
+use crate::signature::{Digests, SIGNATURE_BYTES_MAX, check_digests, check_value, decode};
 use crate::{IssuerSerial, KeySource, SignatureError, VerifyingKey};
 
 /// What a verified signature covers. Nothing else of the message may be used.
@@ -25,12 +25,60 @@ pub struct Verified<'a> {
 /// # Errors
 /// [`SignatureError`]: the first thing that is not as it should be.
 pub fn verify<'a>(envelope: &'a Element, keys: &dyn KeySource) -> Result<Verified<'a>, SignatureError> {
-    let mut signatures = envelope.descendants().filter(|e| e.is(DSIG, "Signature"));
-    let signature = signatures.next().ok_or(SignatureError::Missing)?;
-    if signatures.next().is_some() {
-        return Err(SignatureError::Several);
-    }
+    let signature = only_signature(envelope)?;
     let (app_hdr, document) = parts(envelope, signature).ok_or(SignatureError::Misplaced)?;
+    let key = verify_parts(envelope, signature, app_hdr, Some(document), keys)?;
+    Ok(Verified {
+        app_hdr,
+        document,
+        signature,
+        key,
+    })
+}
+
+/// A DICT message whose signature is true: it covers the root with all that is in it but the signature.
+#[derive(Debug)]
+pub struct VerifiedRoot<'a> {
+    /// The signature, which is no part of the message.
+    pub signature: &'a Element,
+    /// Whose signature it is.
+    pub key: VerifyingKey,
+}
+
+/// Verifies a DICT message: one signature in the whole of it, as a child of the root, with exactly the two
+/// references of the profile.
+///
+/// # Errors
+/// [`SignatureError`]: the first thing that is not as it should be.
+pub fn verify_enveloped<'a>(
+    root: &'a Element,
+    keys: &dyn KeySource,
+) -> Result<VerifiedRoot<'a>, SignatureError> {
+    let signature = only_signature(root)?;
+    if !root.elements().any(|child| std::ptr::eq(child, signature)) {
+        return Err(SignatureError::Misplaced);
+    }
+    let key = verify_parts(root, signature, root, None, keys)?;
+    Ok(VerifiedRoot { signature, key })
+}
+
+fn only_signature(root: &Element) -> Result<&Element, SignatureError> {
+    let mut signatures = root.descendants().filter(|e| e.is(DSIG, "Signature"));
+    let signature = signatures.next().ok_or(SignatureError::Missing)?;
+    match signatures.next() {
+        Some(_) => Err(SignatureError::Several),
+        None => Ok(signature),
+    }
+}
+
+/// Verifies that `signature` is one over itself, `enveloping` and `beside`.
+fn verify_parts(
+    root: &Element,
+    signature: &Element,
+    enveloping: &Element,
+    beside: Option<&Element>,
+    keys: &dyn KeySource,
+) -> Result<VerifyingKey, SignatureError> {
     let [signed_info, value, key_info] = children(
         signature,
         ["SignedInfo", "SignatureValue", "KeyInfo"],
@@ -39,24 +87,18 @@ pub fn verify<'a>(envelope: &'a Element, keys: &dyn KeySource) -> Result<Verifie
     only_attributes(signature, &["Id"], "Signature")?;
     only_attributes(signed_info, &["Id"], "SignedInfo")?;
     only_attributes(value, &["Id"], "SignatureValue")?;
-    unique_ids(envelope)?;
-    let claimed = claims(signed_info, key_info_id(key_info)?)?;
+    unique_ids(root)?;
+    let claimed = claims(signed_info, key_info_id(key_info)?, beside.is_some())?;
     let signer = issuer_serial(key_info)?;
     let value = value.text().and_then(|text| decode(text, SIGNATURE_BYTES_MAX));
     let value = value.ok_or(SignatureError::Base64("SignatureValue"))?;
-    let found = [
-        digest(&[&canonicalize(key_info, None)]),
-        digest(&[&canonicalize(app_hdr, Some(signature))]),
-        digest(&[&canonicalize(document, None)]),
-    ];
+    let found = Digests {
+        key_info: digest(&[&canonicalize(key_info, None)]),
+        enveloping: digest(&[&canonicalize(enveloping, Some(signature))]),
+        beside: beside.map(|beside| digest(&[&canonicalize(beside, None)])),
+    };
     check_digests(&claimed, &found)?;
-    let key = check_value(&signer, &canonicalize(signed_info, None), &value, keys)?;
-    Ok(Verified {
-        app_hdr,
-        document,
-        signature,
-        key,
-    })
+    check_value(&signer, &canonicalize(signed_info, None), &value, keys)
 }
 
 /// AppHdr and Document, when they are the two children of the root and `signature` stands at its place.
@@ -150,20 +192,27 @@ fn key_info_id(key_info: &Element) -> Result<&str, SignatureError> {
         .ok_or(SignatureError::KeyInfoId)
 }
 
-/// What the three references of `signed_info` claim.
-fn claims(signed_info: &Element, key_info_id: &str) -> Result<[Digest; 3], SignatureError> {
-    let all: Vec<&Element> = signed_info.elements().collect();
-    if all.iter().filter(|e| e.is(DSIG, "Reference")).count() != 3 {
+/// What the references of `signed_info` claim: two, or three with one for what is `beside`.
+fn claims(signed_info: &Element, key_info_id: &str, beside: bool) -> Result<Digests, SignatureError> {
+    let references = signed_info.elements().filter(|e| e.is(DSIG, "Reference"));
+    if references.count() != 2 + usize::from(beside) {
         return Err(SignatureError::References);
     }
-    let names = [
+    const NAMES: [&str; 5] = [
         "CanonicalizationMethod",
         "SignatureMethod",
         "Reference",
         "Reference",
         "Reference",
     ];
-    let [c14n, method, first, second, third] = children(signed_info, names, "SignedInfo")?;
+    let (c14n, method, first, second, third) = if beside {
+        let [c14n, method, first, second, third] = children(signed_info, NAMES, "SignedInfo")?;
+        (c14n, method, first, second, Some(third))
+    } else {
+        let [names @ .., _] = NAMES;
+        let [c14n, method, first, second] = children(signed_info, names, "SignedInfo")?;
+        (c14n, method, first, second, None)
+    };
     algorithm(c14n, EXC_C14N, "CanonicalizationMethod")?;
     algorithm(method, RSA_SHA256, "SignatureMethod")?;
     let uri = attribute(first, "URI")
@@ -172,14 +221,14 @@ fn claims(signed_info: &Element, key_info_id: &str) -> Result<[Digest; 3], Signa
     if uri != key_info_id {
         return Err(SignatureError::KeyInfoId);
     }
-    if attribute(second, "URI") != Some("") || !third.attributes.is_empty() {
+    if attribute(second, "URI") != Some("") || third.is_some_and(|third| !third.attributes.is_empty()) {
         return Err(SignatureError::References);
     }
-    Ok([
-        claim(first, &[EXC_C14N])?,
-        claim(second, &[ENVELOPED, EXC_C14N])?,
-        claim(third, &[EXC_C14N])?,
-    ])
+    Ok(Digests {
+        key_info: claim(first, &[EXC_C14N])?,
+        enveloping: claim(second, &[ENVELOPED, EXC_C14N])?,
+        beside: third.map(|third| claim(third, &[EXC_C14N])).transpose()?,
+    })
 }
 
 /// What one reference claims, when its transforms are exactly `transforms`.
