@@ -78,6 +78,11 @@ pub(crate) fn participant(place: &Place, who: &cli::Participant) -> anyhow::Resu
         place.ports.spi_primary(),
         place.ports.spi_secondary()
     );
+    outln!(
+        "DICT: https://127.0.0.1:{}, checkKeys https://127.0.0.1:{}",
+        place.ports.dict(),
+        place.ports.dict_np()
+    );
     Ok(ExitCode::SUCCESS)
 }
 

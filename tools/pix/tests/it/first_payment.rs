@@ -13,6 +13,9 @@ async fn up_makes_a_payment_and_a_second_up_keeps_everything() {
     let switch = Home::new().await.up(&[]).await;
     let printed = switch.printed();
     for expected in [
+        "Banco Aurora: keys CPF, PHONE, EMAIL, EVP, CNPJ in",
+        "Banco Horizonte: keys CPF, PHONE, EMAIL, EVP, CNPJ in",
+        "e***@horizonte.example leads to Elisa Prado",
         "settled",
         "Conta PI 11111111",
         "999989.50",

@@ -99,6 +99,7 @@ async fn redis_is_killed_with_200_payments_in_flight() {
 async fn every_process_is_killed_one_after_the_other_with_200_payments_in_flight() {
     let all = [
         "spi",
+        "dict",
         &A.process(),
         "redis",
         &B.process(),

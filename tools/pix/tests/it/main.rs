@@ -1,12 +1,13 @@
 //! Whole switches: `pix up` with real processes, killed and cut off; nothing may be lost.
 //!
-//! One at a time (`.config/nextest.toml`; the lock in `switch.rs` where cargo runs them): each starts nine processes.
+//! One at a time (`.config/nextest.toml`; the lock in `switch.rs` where cargo runs them): each starts ten processes.
 #![allow(clippy::print_stderr, reason = "what a test says belongs to its output")]
 
 mod first_payment;
 #[path = "../../src/http.rs"]
 #[allow(dead_code, reason = "the command's own client; tests need part of it")]
 mod http;
+mod keys;
 mod kills;
 mod lifecycle;
 mod money;

@@ -97,9 +97,21 @@ impl Money {
 
 /// Orders a payment; an order that its bank did not answer may have been taken, so it is repeated under the same key.
 pub(crate) async fn order(switch: &Switch, from: Bank, to: Bank, centavos: u32, key: &str) -> String {
+    let to = json!({
+        "ispb": to.ispb, "branch": "0001", "number": to.number, "type": "CACC", "tax_id": to.tax_id,
+    });
+    order_to(switch, from, &to, centavos, key).await
+}
+
+/// Likewise, to a key.
+pub(crate) async fn order_by_key(switch: &Switch, from: Bank, to: &str, centavos: u32, key: &str) -> String {
+    order_to(switch, from, &json!({ "key": to }), centavos, key).await
+}
+
+async fn order_to(switch: &Switch, from: Bank, to: &Value, centavos: u32, key: &str) -> String {
     let body = json!({
         "from": {"branch": "0001", "number": from.number},
-        "to": {"ispb": to.ispb, "branch": "0001", "number": to.number, "type": "CACC", "tax_id": to.tax_id},
+        "to": to,
         "amount": format!("{}.{:02}", centavos / 100, centavos % 100),
     });
     eventually("the bank takes the order", Duration::from_secs(30), async || {
