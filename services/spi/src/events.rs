@@ -37,7 +37,7 @@ pub(crate) fn of(batch: &Batch) -> Vec<Event> {
             debtor_agent: row.order.debtor_agent.to_string(),
             creditor_agent: row.order.creditor_agent.to_string(),
             amount_centavos: row.order.amount.to_i64(),
-            debtor_tax_id: String::new(),
+            debtor_tax_id: row.order.debtor.as_str().to_owned(),
         })
         .collect();
     if !orders.is_empty() {
@@ -61,8 +61,14 @@ pub(crate) fn of(batch: &Batch) -> Vec<Event> {
                 debited: row.debit.to_string(),
                 credited: row.credit.to_string(),
                 amount_centavos: row.amount.to_i64(),
-                creditor_tax_id: String::new(),
-                creditor_key: None,
+                creditor_tax_id: row
+                    .creditor
+                    .as_ref()
+                    .map_or_else(String::new, |creditor| creditor.tax_id.as_str().to_owned()),
+                creditor_key: row
+                    .creditor
+                    .as_ref()
+                    .and_then(|creditor| Some(creditor.key.as_ref()?.as_str().to_owned())),
             })
         })
         .collect();

@@ -13,7 +13,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use iso20022::{CreditTransfer, GroupHeader, Pacs008};
-use pix_domain::{EndToEndId, Ispb, Money, Month, Priority, ServiceLevel, StatusReason, Timestamp};
+use pix_domain::{
+    EndToEndId, Ispb, Money, Month, Priority, ServiceLevel, StatusReason, TaxId, Text, Timestamp,
+};
 
 use crate::participants::Participants;
 
@@ -76,6 +78,10 @@ pub struct Order {
     pub debtor_agent: Ispb,
     /// `CdtrAgt`.
     pub creditor_agent: Ispb,
+    /// CPF or CNPJ of the payer.
+    pub debtor: TaxId,
+    /// Who is paid.
+    pub creditor: Arc<Creditor>,
     /// How much.
     pub amount: Money,
     /// Service level; with it priority and channel.
@@ -90,6 +96,15 @@ pub struct Order {
     pub transaction: Arc<[u8]>,
     /// What is decided already.
     pub verdict: Verdict,
+}
+
+/// Who is paid: the DICT counts settlements by it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Creditor {
+    /// CPF or CNPJ.
+    pub tax_id: TaxId,
+    /// The key that was paid, as the order names it (`Prxy`).
+    pub key: Option<Text<77>>,
 }
 
 /// What [`examine`] needs beside the message.
@@ -128,6 +143,11 @@ pub fn examine(message: &Pacs008, context: &Context<'_>, hash: impl Fn(&[&[u8]])
                 receiver,
                 debtor_agent: tx.debtor_agent,
                 creditor_agent: tx.creditor_agent,
+                debtor: tx.debtor.tax_id,
+                creditor: Arc::new(Creditor {
+                    tax_id: tx.creditor,
+                    key: tx.creditor_account.proxy.clone(),
+                }),
                 amount: tx.amount,
                 service_level: level,
                 accepted_at: tx.accepted_at,

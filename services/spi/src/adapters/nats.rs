@@ -53,19 +53,22 @@ impl Publisher {
         event: Unpublished,
     ) -> anyhow::Result<impl Future<Output = anyhow::Result<()>> + use<>> {
         let Unpublished {
+            book,
             batch,
             subject,
             payload,
             at,
             ..
         } = event;
-        let id = format!("spi-{SHARD}-{batch}-{subject}");
+        // The numbers alone would be those of another book with this NATS, or of one that was purged.
+        let id = format!("spi-{book}-{SHARD}-{batch}-{subject}");
+        let source = format!("/pix/spi/{book}");
         let mut headers = HeaderMap::new();
         headers.insert(NATS_MESSAGE_ID, id.as_str());
         // CloudEvents 1.0, NATS binding, binary mode.
         headers.insert("ce-specversion", "1.0");
         headers.insert("ce-id", id.as_str());
-        headers.insert("ce-source", "/pix/spi");
+        headers.insert("ce-source", source.as_str());
         headers.insert("ce-type", subject.as_str());
         headers.insert("ce-time", at.to_string().as_str());
         headers.insert("ce-datacontenttype", "application/protobuf");

@@ -1,10 +1,11 @@
 //! The tables of the book: facts in, one transaction a batch out.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use pix_domain::{EndToEndId, Money, MsgId, ServiceLevel, StatusReason, Timestamp};
+use pix_domain::{EndToEndId, Money, MsgId, ServiceLevel, StatusReason, TaxId, Text, Timestamp};
 use sqlx::postgres::PgRow;
 use sqlx::{Connection as _, Row as _};
 use time::OffsetDateTime;
@@ -12,7 +13,7 @@ use time::OffsetDateTime;
 use spi_core::book::{
     Account, Batch, Closed, Content, End, Facts, FactsNeeded, KnownMessage, Open, Snapshot,
 };
-use spi_core::order::Refusal;
+use spi_core::order::{Creditor, Refusal};
 use spi_core::outgoing::{Channel, Parcel};
 
 use super::pg::{Exclusive, Lock, StoreError, Target, bytes32, day, ispb, parsed, resource_id};
@@ -86,7 +87,8 @@ impl BookStore {
         }
         // The blocks after the last checkpoint that have no end. BRIN on seq keeps this to the tail.
         let rows = sqlx::query(
-            "SELECT p.end_to_end_id, p.payer, p.receiver, p.amount, p.service_level, p.deadline, p.fingerprint, s.seq
+            "SELECT p.end_to_end_id, p.payer, p.receiver, p.amount, p.service_level, p.deadline, p.fingerprint, s.seq,
+                    p.creditor_tax_id, p.creditor_key
              FROM payment_step s JOIN payment p USING (month, end_to_end_id)
              WHERE s.seq >= $1 AND s.step = 1 AND s.shard = $2 AND NOT EXISTS (
                  SELECT 1 FROM payment_step e
@@ -257,10 +259,11 @@ impl BookStore {
             sqlx::query(
                 "INSERT INTO payment
                      (shard, seq, month, end_to_end_id, payer, receiver, debtor_agent, creditor_agent, amount,
-                      service_level, accepted_at, received_at, deadline, fingerprint, resource_id, transaction)
+                      service_level, accepted_at, received_at, deadline, fingerprint, resource_id, transaction,
+                      creditor_tax_id, creditor_key)
                  SELECT $1, * FROM UNNEST($2::bigint[], $3::int[], $4::text[], $5::text[], $6::text[], $7::text[],
                      $8::text[], $9::bigint[], $10::text[], $11::timestamptz[], $12::timestamptz[],
-                     $13::timestamptz[], $14::bytea[], $15::bytea[], $16::bytea[])",
+                     $13::timestamptz[], $14::bytea[], $15::bytea[], $16::bytea[], $17::text[], $18::text[])",
             )
             .bind(SHARD)
             .bind(rows.iter().map(|row| row.seq).collect::<Vec<_>>())
@@ -278,6 +281,8 @@ impl BookStore {
             .bind(rows.iter().map(|row| row.order.fingerprint.to_vec()).collect::<Vec<_>>())
             .bind(rows.iter().map(|row| row.resource_id.as_bytes().to_vec()).collect::<Vec<_>>())
             .bind(rows.iter().map(|row| row.order.transaction.to_vec()).collect::<Vec<_>>())
+            .bind(text(&|o| o.creditor.tax_id.as_str().to_owned()))
+            .bind(rows.iter().map(|row| row.order.creditor.key.as_ref().map(Text::as_str)).collect::<Vec<_>>())
             .execute(&mut *tx)
             .await?;
         }
@@ -489,8 +494,22 @@ fn open_payment(row: &PgRow) -> Result<(EndToEndId, Open), StoreError> {
             deadline: row.try_get::<OffsetDateTime, _>(5)?.into(),
             fingerprint: bytes32(TABLE, row.try_get(6)?)?,
             seq: row.try_get(7)?,
+            creditor: creditor(row)?,
         },
     ))
+}
+
+/// Who is paid, unless the payment is older than those columns.
+fn creditor(row: &PgRow) -> Result<Option<Arc<Creditor>>, StoreError> {
+    const TABLE: &str = "payment";
+    let Some(tax_id) = row.try_get::<Option<&str>, _>(8)? else {
+        return Ok(None);
+    };
+    let key = row.try_get::<Option<&str>, _>(9)?.map(Text::parse).transpose();
+    Ok(Some(Arc::new(Creditor {
+        tax_id: parsed(TABLE, TaxId::parse(tax_id.as_bytes()))?,
+        key: parsed(TABLE, key)?,
+    })))
 }
 
 fn closed_payment(row: &PgRow) -> Result<(EndToEndId, Closed), StoreError> {

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use pix_domain::StatusReason;
+use pix_domain::{LocalInstrument, StatusReason, Text};
+use pix_proto::spi_v1;
 use pix_runtime::Clock as _;
+use prost::Message as _;
 
 use crate::support::{A, B, B_INDIRECT, C, Heard, TestSpi, now, status};
 
@@ -234,11 +236,16 @@ async fn a_message_that_poisons_its_batch_goes_alone_and_the_others_through() {
 #[tokio::test]
 async fn events_of_every_commit_reach_jetstream() {
     let parts = pix_testkit::OwnParts::start().await;
-    let spi = TestSpi::start_on_own(&parts).await;
+    let mut spi = TestSpi::start_on_own(&parts).await;
     let (a, b) = (spi.bank(A), spi.bank(B));
-    let order = a.order(B, "1.00");
+    let (key, mut order) = ("fulano@example.com", a.order(B, "1.00"));
+    order.local_instrument = LocalInstrument::Dict;
+    order.creditor_account.proxy = Some(Text::parse(key).expect("a key"));
     let id = order.end_to_end_id;
     a.post(a.pacs_008(vec![order])).await;
+    // Who is paid is known after a restart too.
+    spi.kill().await;
+    spi.run().await;
     b.reader().hear_until(1).await;
     b.post(b.pacs_002(&[(id, None)])).await;
     pix_testkit::eventually("all events are published", crate::support::SOON, || async {
@@ -259,13 +266,30 @@ async fn events_of_every_commit_reach_jetstream() {
             .get_last_raw_message_by_subject(subject)
             .await
             .expect(subject);
-        let kind = message.headers.get("ce-type").expect("a CloudEvent").to_string();
-        assert_eq!(kind, subject);
-        let payload = String::from_utf8_lossy(&message.payload).into_owned();
+        let header = |name: &str| message.headers.get(name).expect("a CloudEvent").to_string();
+        assert_eq!(header("ce-type"), subject);
+        let source = header("ce-source");
+        let book = source.strip_prefix("/pix/spi/").expect("of the SPI");
+        assert_eq!(book.len(), 36, "which database of it: {source}");
+        assert!(header("Nats-Msg-Id").starts_with(&format!("spi-{book}-0-")));
+        let headers = format!("{:?}", message.headers);
         assert!(
-            payload.contains(id.as_str()) && !payload.contains("70000000000"),
-            "ids, and no CPF"
+            ["70000000000", "80000000000", key]
+                .iter()
+                .all(|secret| !headers.contains(secret))
         );
+        if subject == "pix.spi.order_received.v1" {
+            let event = spi_v1::OrdersReceived::decode(message.payload).expect("an event");
+            assert_eq!(event.orders.len(), 1);
+            assert_eq!(event.orders[0].end_to_end_id, id.as_str());
+            assert_eq!(event.orders[0].debtor_tax_id, "70000000000");
+        } else {
+            let event = spi_v1::PaymentsSettled::decode(message.payload).expect("an event");
+            assert_eq!(event.payments.len(), 1);
+            assert_eq!(event.payments[0].end_to_end_id, id.as_str());
+            assert_eq!(event.payments[0].creditor_tax_id, "80000000000");
+            assert_eq!(event.payments[0].creditor_key.as_deref(), Some(key));
+        }
     }
     drop(spi);
     parts.stop().await;

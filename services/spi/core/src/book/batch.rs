@@ -6,7 +6,7 @@ use std::sync::Arc;
 use pix_domain::{EndToEndId, Ispb, Money, Month, ResourceId, Timestamp};
 
 use super::{Account, End, Inbound};
-use crate::order::Order;
+use crate::order::{Creditor, Order};
 use crate::outgoing::Outgoing;
 
 /// What one COMMIT holds.
@@ -82,7 +82,7 @@ pub struct StepRow {
 }
 
 /// A row of `posting`: so much from one account to another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PostingRow {
     /// Sequence number.
     pub seq: i64,
@@ -94,6 +94,8 @@ pub struct PostingRow {
     pub amount: Money,
     /// For which payment; `None` for funding.
     pub end_to_end_id: Option<EndToEndId>,
+    /// Who was paid, for the event; the row does not hold it.
+    pub creditor: Option<Arc<Creditor>>,
 }
 
 /// Change of one account, with the value that must result.

@@ -198,6 +198,7 @@ impl<'a> Draft<'a> {
                 month,
                 payer: order.payer,
                 receiver: order.receiver,
+                creditor: Some(Arc::clone(&order.creditor)),
                 amount: order.amount,
                 service_level: order.service_level,
                 deadline: order.deadline,
@@ -296,6 +297,7 @@ impl<'a> Draft<'a> {
             credit: open.receiver,
             amount: open.amount,
             end_to_end_id: Some(id),
+            creditor: open.creditor.clone(),
         });
         let closed = self.close(id, open, End::Settled);
         self.tell_end(open.receiver, TransactionStatus::SettledCreditor, id, &closed);
@@ -366,6 +368,7 @@ impl<'a> Draft<'a> {
             credit: account,
             amount: balance,
             end_to_end_id: None,
+            creditor: None,
         });
         self.change(FUNDING_ACCOUNT, -balance.to_i64(), 0);
         self.change(account, balance.to_i64(), 0);

@@ -1,10 +1,11 @@
 //! Accounts and payments, as the book holds them and as the tables tell of them.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use pix_domain::{EndToEndId, Ispb, Money, Month, MsgId, ResourceId, ServiceLevel, Timestamp};
 
-use crate::order::Refusal;
+use crate::order::{Creditor, Refusal};
 
 /// What the book must be told about the past before it can decide.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,6 +43,8 @@ pub struct Open {
     pub payer: Ispb,
     /// Whose Conta PI is paid.
     pub receiver: Ispb,
+    /// Who is paid; `None` for what was blocked before this was kept.
+    pub creditor: Option<Arc<Creditor>>,
     /// How much is blocked.
     pub amount: Money,
     /// Its service level.

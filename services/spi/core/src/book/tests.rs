@@ -1,10 +1,10 @@
 use std::sync::Arc;
 
-use pix_domain::{Money, MsgId, ResourceId, ServiceLevel, StatusReason};
+use pix_domain::{Money, MsgId, ResourceId, ServiceLevel, StatusReason, TaxId};
 use proptest::prelude::*;
 
 use super::*;
-use crate::order::{Order, Refusal, Verdict};
+use crate::order::{Creditor, Order, Refusal, Verdict};
 use crate::outgoing::{Channel, Item, Outgoing};
 
 const A: &[u8; 8] = b"11111111";
@@ -137,7 +137,7 @@ impl World {
         }
         for row in &batch.postings {
             seqs.push(row.seq);
-            tables.postings.push(*row);
+            tables.postings.push(row.clone());
         }
         seqs.sort_unstable();
         assert_eq!(
@@ -189,6 +189,7 @@ impl World {
                         month: step.month,
                         payer: order.payer,
                         receiver: order.receiver,
+                        creditor: Some(Arc::clone(&order.creditor)),
                         amount: order.amount,
                         service_level: order.service_level,
                         deadline: order.deadline,
@@ -243,6 +244,11 @@ impl World {
             receiver: ispb(receiver),
             debtor_agent: ispb(payer),
             creditor_agent: ispb(receiver),
+            debtor: TaxId::parse(b"52998224725").expect("valid"),
+            creditor: Arc::new(Creditor {
+                tax_id: TaxId::parse(b"11222333000181").expect("valid"),
+                key: None,
+            }),
             amount: Money::from_centavos(centavos),
             service_level: ServiceLevel::Priority,
             accepted_at: self.now,
