@@ -108,3 +108,7 @@ CREATE TABLE outbox_event (
     payload  bytea       NOT NULL,
     at       timestamptz NOT NULL
 );
+
+-- Names this directory: its numbers begin anew in another database, and whoever dedups events has to tell them apart.
+CREATE TABLE directory (id text NOT NULL);
+INSERT INTO directory (id) VALUES (gen_random_uuid()::text);

@@ -1,3 +1,226 @@
-//! The DICT.
+//! The DICT: the API that participants speak to, and the calls of the switch's own services.
 
-fn main() {}
+mod adapters;
+mod answers;
+mod app;
+mod buckets;
+mod config;
+mod consumer;
+mod directory;
+mod events;
+mod grpc;
+mod http;
+mod ops;
+mod registry;
+mod sealer;
+mod statistics;
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use arc_swap::ArcSwap;
+use pix_participants::Directory as Participants;
+use pix_runtime::http::ServerLimits;
+use pix_runtime::ops::Readiness;
+use pix_runtime::pg::{self, DbClock};
+use pix_runtime::{Ids, Lifecycle, telemetry};
+use sqlx::Row as _;
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+
+use crate::adapters::grants;
+use crate::adapters::nats_events::Publisher;
+use crate::adapters::pg_entries::Entries;
+use crate::app::App;
+use crate::buckets::Buckets;
+use crate::config::Config;
+use crate::directory::Directory;
+use crate::http::Host;
+use crate::sealer::Sealer;
+use crate::statistics::StatisticsStore;
+
+/// What is under way may take so long to end after the stop.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(8);
+/// Connections that write; each holds its locks for one transaction.
+const WRITERS_MAX: u32 = 16;
+/// Connections for events, operators and lists.
+const BACKGROUND_POOL_MAX: u32 = 6;
+
+fn main() -> ExitCode {
+    let config = match Config::read(std::env::args().skip(1)) {
+        Ok(config) => config,
+        Err(faults) => return faults.refuse("dict"),
+    };
+    let telemetry = match telemetry::init(
+        "dict",
+        config.log_format,
+        &config.log_level,
+        config.otlp_endpoint.as_deref(),
+    ) {
+        Ok(telemetry) => telemetry,
+        Err(error) => return fail(&error.into()),
+    };
+    let code = match pix_runtime::build_runtime() {
+        Ok(runtime) => runtime.block_on(run(config)).unwrap_or_else(|error| fail(&error)),
+        Err(error) => fail(&error.into()),
+    };
+    telemetry.flush();
+    code
+}
+
+fn fail(error: &anyhow::Error) -> ExitCode {
+    tracing::error!(error = format!("{error:#}"), "dict cannot go on");
+    ExitCode::FAILURE
+}
+
+async fn run(config: Config) -> anyhow::Result<ExitCode> {
+    let clock = DbClock::start(&config.database_url)
+        .await
+        .context("cannot reach Postgres at database.url")?;
+    let source = prepare_database(&config).await?;
+    let participants = Participants::load(&config.participants_file)
+        .map_err(|faults| anyhow::anyhow!("participants.file has faults: {faults}"))?;
+    let registry: registry::Current = Arc::new(ArcSwap::from_pointee(participants));
+
+    let mut lifecycle = Lifecycle::new(SHUTDOWN_GRACE);
+    let stopping = lifecycle.stopping();
+    let readiness = Readiness::of(&["directory"]);
+    let writers = pg::pool(&config.database_url, WRITERS_MAX)
+        .await
+        .context("cannot reach Postgres")?;
+    // What runs beside requests has connections of its own: it never waits in front of a participant.
+    let background = pg::pool(&config.database_url, BACKGROUND_POOL_MAX)
+        .await
+        .context("cannot reach Postgres")?;
+    let nats = pix_runtime::nats::connect("dict", &config.nats_url)
+        .await
+        .context("nats.url is not a URL of NATS")?;
+    let redis = pix_runtime::redis::connect(&config.redis_url).context("redis.url is not a URL of Redis")?;
+    let ids = Ids::system();
+    let sealer = Sealer::new(config.signer.clone());
+    let told = Arc::new(Notify::new());
+    let directory = Arc::new(Directory {
+        entries: Entries::new(&config.database_url, writers),
+        clock: clock.clone(),
+        ids: ids.clone(),
+        sealer: sealer.clone(),
+        told: Arc::clone(&told),
+    });
+    let buckets = Buckets::new(buckets::Parts {
+        redis: Some(redis),
+        prefix: config.redis_prefix.clone(),
+        pool: background.clone(),
+        clock: Arc::new(clock.clone()),
+    });
+    let buckets = buckets.await.context("the debts of buckets cannot be read")?;
+
+    lifecycle.spawn(
+        "payments",
+        consumer::run(
+            nats.clone(),
+            buckets.clone(),
+            background.clone(),
+            stopping.clone(),
+        ),
+    );
+    lifecycle.spawn(
+        "participants",
+        registry::follow(
+            config.participants_file.clone(),
+            Arc::clone(&registry),
+            stopping.clone(),
+        ),
+    );
+    lifecycle.spawn(
+        "clock",
+        clock.clone().run(config.database_url.clone(), stopping.clone()),
+    );
+    let publisher = Publisher::new(nats.clone(), source);
+    lifecycle.spawn(
+        "events",
+        events::relay(background.clone(), publisher, told, stopping.clone()),
+    );
+
+    let ops = bind("ops.listen", config.listen_ops).await?;
+    let routes = ops::routes(background.clone(), Arc::clone(&registry));
+    lifecycle.spawn(
+        "ops",
+        pix_runtime::ops::serve(ops, readiness.clone(), routes, stopping.clone()),
+    );
+    let inside = grpc::Inside {
+        directory: Arc::clone(&directory),
+        registry: Arc::clone(&registry),
+        pool: background.clone(),
+    };
+    let listener = bind("grpc.listen", config.listen_grpc).await?;
+    lifecycle.spawn(
+        "grpc",
+        grpc::serve(listener, config.inside, inside, stopping.clone()),
+    );
+
+    let limits = ServerLimits::default();
+    let app = Arc::new(App {
+        registry,
+        clock,
+        ids,
+        sealer,
+        directory,
+        buckets,
+        statistics: StatisticsStore::new(background),
+        signature_required: config.signature_required,
+        keep_alive: limits.next_request_within,
+    });
+    if !config.signature_required {
+        tracing::warn!("requests without a signature are taken (signature.required); homologation only");
+    }
+    for (name, setting, host, address) in [
+        ("api", "listen", Host::Main, config.listen),
+        ("api-np", "np.listen", Host::Np, config.listen_np),
+    ] {
+        let listener = bind(setting, address).await?;
+        let app = Arc::clone(&app);
+        let handler = move |request, peer| http::answer(Arc::clone(&app), host, request, peer);
+        let tls = Arc::clone(&config.tls);
+        let served = pix_runtime::http::serve(listener, tls, limits, Arc::new(handler), stopping.clone());
+        lifecycle.spawn(name, served);
+        tracing::info!(%address, host = name, "the DICT listens");
+    }
+    readiness.set("directory", true);
+    let directory = Arc::clone(&app.directory);
+    drop(app);
+    let code = lifecycle.run().await;
+    directory.entries.close().await;
+    Ok(code)
+}
+
+async fn bind(setting: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let listener = TcpListener::bind(address).await;
+    listener.with_context(|| format!("cannot listen on {setting} {address}"))
+}
+
+/// Checks durability, migrates, grants; the name of this directory.
+async fn prepare_database(config: &Config) -> anyhow::Result<String> {
+    let mut owner = pg::connect(&config.database_owner_url)
+        .await
+        .context("cannot reach Postgres at database.owner_url")?;
+    if config.unsafe_durability {
+        tracing::warn!("UNSAFE: Postgres may lose keys that were answered (unsafe_durability)");
+    } else {
+        pg::refuse_unsafe(&mut owner).await?;
+    }
+    sqlx::migrate!("../../migrations/dict")
+        .run(&mut owner)
+        .await
+        .context("the migrations do not apply")?;
+    grants::to_the_server(&mut owner, &config.database_url)
+        .await
+        .context("rights cannot be granted")?;
+    let row = sqlx::query("SELECT id FROM directory")
+        .fetch_one(&mut owner)
+        .await
+        .context("the directory has no name")?;
+    Ok(row.try_get(0)?)
+}

@@ -1,0 +1,199 @@
+//! Settings of the DICT.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use pix_runtime::config::{Faults, Key, Settings};
+use pix_runtime::telemetry::{LogFormat, LogLevel};
+use pix_runtime::tls;
+use pix_xmldsig::Signer;
+use tonic::transport::{Certificate, Identity, ServerTlsConfig};
+
+/// Every setting, with default, unit and meaning.
+pub(crate) static KEYS: &[Key] = &[
+    Key::with_default::<SocketAddr>(
+        "listen",
+        "127.0.0.1:4001",
+        "address",
+        "the DICT API of participants",
+    ),
+    Key::with_default::<SocketAddr>(
+        "np.listen",
+        "127.0.0.1:4011",
+        "address",
+        "its host for checking many keys",
+    ),
+    Key::with_default::<SocketAddr>(
+        "grpc.listen",
+        "127.0.0.1:6001",
+        "address",
+        "calls of the switch's own services",
+    ),
+    Key::with_default::<SocketAddr>(
+        "ops.listen",
+        "127.0.0.1:5001",
+        "address",
+        "health, metrics and questions of operators; plain HTTP, keep it on loopback",
+    ),
+    Key::required::<String>(
+        "database.url",
+        "URL",
+        "the DICT's own database, with a role that may not update or delete what is history",
+    ),
+    Key::required::<String>(
+        "database.owner_url",
+        "URL",
+        "the same database as its owner, for migrations",
+    ),
+    Key::with_default::<String>(
+        "nats.url",
+        "nats://127.0.0.1:4222",
+        "URL",
+        "where events go and payments are told",
+    ),
+    Key::with_default::<String>(
+        "redis.url",
+        "redis://127.0.0.1:4379",
+        "URL",
+        "where token buckets are kept",
+    ),
+    Key::with_default::<String>(
+        "redis.prefix",
+        "dict:",
+        "text",
+        "what every key in Redis begins with",
+    ),
+    Key::required::<PathBuf>(
+        "participants.file",
+        "TOML file",
+        "participants and their certificates; read again when it changes",
+    ),
+    Key::required::<PathBuf>(
+        "tls.certificate",
+        "PEM file",
+        "certificate chain shown to participants",
+    ),
+    Key::required::<PathBuf>("tls.key", "PEM file", "its private key"),
+    Key::required::<PathBuf>(
+        "tls.client_ca",
+        "PEM file",
+        "authorities whose channel certificates are let in",
+    ),
+    Key::required::<PathBuf>(
+        "signature.certificate",
+        "PEM file",
+        "certificate of the DICT's signature",
+    ),
+    Key::required::<PathBuf>("signature.key", "PEM file", "its private key"),
+    Key::with_default::<bool>(
+        "signature.required",
+        "true",
+        "true or false",
+        "refuse requests without a signature; homologation takes them",
+    ),
+    Key::required::<PathBuf>(
+        "inside.certificate",
+        "PEM file",
+        "certificate chain shown to the switch's own services",
+    ),
+    Key::required::<PathBuf>("inside.key", "PEM file", "its private key"),
+    Key::required::<PathBuf>(
+        "inside.ca",
+        "PEM file",
+        "authority whose certificates the switch's own services show",
+    ),
+    Key::with_default::<bool>(
+        "unsafe_durability",
+        "false",
+        "true or false",
+        "start although Postgres could lose a COMMIT",
+    ),
+    Key::with_default::<LogFormat>(
+        "log.format",
+        "auto",
+        "auto, json or text",
+        "auto is text on a terminal",
+    ),
+    Key::with_default::<LogLevel>("log.level", "info", "level or filter", "what is logged"),
+    Key::optional::<String>("otlp.endpoint", "URL", "where traces go"),
+];
+
+/// The settings, read and checked.
+pub(crate) struct Config {
+    pub(crate) listen: SocketAddr,
+    pub(crate) listen_np: SocketAddr,
+    pub(crate) listen_grpc: SocketAddr,
+    pub(crate) listen_ops: SocketAddr,
+    pub(crate) database_url: String,
+    pub(crate) database_owner_url: String,
+    pub(crate) nats_url: String,
+    pub(crate) redis_url: String,
+    pub(crate) redis_prefix: String,
+    pub(crate) participants_file: PathBuf,
+    pub(crate) tls: Arc<rustls::ServerConfig>,
+    pub(crate) signer: Signer,
+    pub(crate) signature_required: bool,
+    pub(crate) inside: ServerTlsConfig,
+    pub(crate) unsafe_durability: bool,
+    pub(crate) log_format: LogFormat,
+    pub(crate) log_level: LogLevel,
+    pub(crate) otlp_endpoint: Option<String>,
+}
+
+impl Config {
+    /// Reads arguments, environment and file.
+    ///
+    /// # Errors
+    /// Every fault at once.
+    pub(crate) fn read(args: impl IntoIterator<Item = String>) -> Result<Self, Faults> {
+        let settings = Settings::read("dict", KEYS, args)?;
+        let tls = tls::server(
+            &settings.read_file("tls.certificate"),
+            &settings.read_file("tls.key"),
+            &settings.read_file("tls.client_ca"),
+        );
+        // The fault says which of the three it is.
+        let tls = tls
+            .map_err(|fault| settings.fault("tls.certificate, tls.key or tls.client_ca", fault))
+            .ok();
+        let signer = Signer::from_pem(
+            &settings.read_file("signature.certificate"),
+            &settings.read_file("signature.key"),
+        );
+        let signer = signer
+            .map_err(|fault| settings.fault("signature.certificate or signature.key", fault))
+            .ok();
+        let inside = ServerTlsConfig::new()
+            .identity(Identity::from_pem(
+                settings.read_file("inside.certificate"),
+                settings.read_file("inside.key"),
+            ))
+            .client_ca_root(Certificate::from_pem(settings.read_file("inside.ca")));
+        let (Some(tls), Some(signer)) = (tls, signer) else {
+            return Err(settings.finish().expect_err("a fault was noted above"));
+        };
+        let config = Self {
+            listen: settings.get("listen"),
+            listen_np: settings.get("np.listen"),
+            listen_grpc: settings.get("grpc.listen"),
+            listen_ops: settings.get("ops.listen"),
+            database_url: settings.get("database.url"),
+            database_owner_url: settings.get("database.owner_url"),
+            nats_url: settings.get("nats.url"),
+            redis_url: settings.get("redis.url"),
+            redis_prefix: settings.get("redis.prefix"),
+            participants_file: settings.get("participants.file"),
+            tls,
+            signer,
+            signature_required: settings.get("signature.required"),
+            inside,
+            unsafe_durability: settings.get("unsafe_durability"),
+            log_format: settings.get("log.format"),
+            log_level: settings.get("log.level"),
+            otlp_endpoint: settings.optional("otlp.endpoint"),
+        };
+        settings.finish()?;
+        Ok(config)
+    }
+}

@@ -1,0 +1,40 @@
+//! Signing, on as many threads as there are processors: it is the one part of an answer that takes a processor's
+//! time, and the threads that serve sockets do not wait for it.
+
+use std::sync::Arc;
+
+use pix_xmldsig::Signer;
+use tokio::sync::Semaphore;
+
+/// Signs answers. Clones share the threads.
+#[derive(Clone)]
+pub(crate) struct Sealer {
+    signer: Signer,
+    places: Arc<Semaphore>,
+}
+
+impl Sealer {
+    /// With one place for each processor.
+    pub(crate) fn new(signer: Signer) -> Self {
+        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Self {
+            signer,
+            places: Arc::new(Semaphore::new(processors)),
+        }
+    }
+
+    /// What `form` makes with the key. Whoever waits, waits in order.
+    pub(crate) async fn seal<T: Send + 'static>(
+        &self,
+        form: impl FnOnce(&Signer) -> T + Send + 'static,
+    ) -> T {
+        let _place = self.places.acquire().await.expect("never closed");
+        let signer = self.signer.clone();
+        let formed = tokio::task::spawn_blocking(move || form(&signer)).await;
+        // A bug in forming is a bug of this request: it goes on to where the request is guarded.
+        formed.unwrap_or_else(|error| match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(error) => panic!("the blocking pool is gone: {error}"),
+        })
+    }
+}
