@@ -1,7 +1,7 @@
 //! From texts to values. Whatever is wrong is said at once, each with the rule of the API's document that it breaks.
 
 use pix_domain::{
-    AccountNumber, AccountType, Branch, Ispb, Key, KeyType, RequestId, TaxId, Text, key_pattern,
+    AccountNumber, AccountType, Branch, InvalidKey, Ispb, Key, KeyType, RequestId, TaxId, Text, key_pattern,
 };
 
 use crate::{Account, AccountText, EntryText, NewEntry, Owner, OwnerText, Violation, time};
@@ -74,10 +74,10 @@ impl OwnerText {
 /// # Errors
 /// The violation, of property `key`.
 pub fn check_key(text: &str) -> Result<Key, Violation> {
-    Key::guess(text).map_err(|why| Violation {
+    guess(text).map_err(|why| Violation {
         reason: match why {
-            pix_domain::InvalidKey::Pattern(kind) => no_match(key_pattern(kind)),
-            pix_domain::InvalidKey::NoKind => "Value does not have the form of any type of key".to_owned(),
+            InvalidKey::Pattern(kind) => no_match(key_pattern(kind)),
+            InvalidKey::NoKind => "Value does not have the form of any type of key".to_owned(),
         },
         value: Some(text.to_owned()),
         property: Some("key".to_owned()),
@@ -94,6 +94,15 @@ pub fn check_request_id(text: &str) -> Result<RequestId, Violation> {
         value: Some(text.to_owned()),
         property: Some("requestId".to_owned()),
     })
+}
+
+/// [`Key::guess`], but for e-mails that begin with `+`: an `@` is in no other key.
+pub(crate) fn guess(text: &str) -> Result<Key, InvalidKey> {
+    if text.contains('@') {
+        Key::parse(KeyType::Email, text)
+    } else {
+        Key::guess(text)
+    }
 }
 
 fn no_match(pattern: &str) -> String {

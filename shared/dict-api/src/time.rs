@@ -1,8 +1,12 @@
 //! Date and time as participants may write it.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use pix_domain::Timestamp;
+
+/// Years 0001 to 9999, in microseconds since 1970: four digits write no others, and there is no year 0.
+const YEARS: Range<i64> = -62_135_596_800_000_000..253_402_300_800_000_000;
 
 /// Reads a `date-time` of RFC 3339: any fraction or none, `Z` or an offset. Only milliseconds are kept, because
 /// that is what is written again.
@@ -18,8 +22,7 @@ pub(crate) fn parse(text: &str) -> Option<Timestamp> {
             _ => return None,
         },
     };
-    // Neither the calendar nor four digits have a year 0.
-    matches!(at.date().0, 1..=9999).then_some(at)
+    YEARS.contains(&at.as_micros()).then_some(at)
 }
 
 /// The first three digits after the point, and what follows all of them.
