@@ -49,11 +49,15 @@ local function add(level, rate, tokens)
     level.units = math.min(level.units + tokens * rate.period, rate.full)
 end
 
+-- Milliseconds until a level is full; none when it is, even by a clock that was ahead.
+local function full_in(units, at, rate)
+    local span = filling(units, rate)
+    return span > 0 and at - now + span or 0
+end
+
 -- Kept for as long as it differs from what is not stored, and a second longer: clocks differ.
 local function write(key, rate, level)
-    local full_in = level.at - now + filling(level.units, rate)
-    local default_full_in = lost - now + filling(rate.unknown, rate)
-    local life = math.max(full_in, default_full_in)
+    local life = math.max(full_in(level.units, level.at, rate), full_in(rate.unknown, lost, rate))
     if life <= 0 then
         redis.call('DEL', key)
     else

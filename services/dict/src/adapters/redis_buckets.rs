@@ -233,9 +233,12 @@ impl RedisBuckets {
     }
 }
 
-/// Milliseconds until a level is full.
+/// Milliseconds until a level is full; none when it is.
 fn life(level: Level, rate: Rate, now_ms: i64) -> i64 {
-    level.at_ms - now_ms + rate.until(level.units, rate.full())
+    match rate.until(level.units, rate.full()) {
+        0 => 0,
+        span => level.at_ms - now_ms + span,
+    }
 }
 
 fn parse(answer: &[i64], buckets: usize) -> Option<Touched> {
