@@ -24,7 +24,7 @@ pub(crate) struct BankKey {
     pub(crate) key: Option<String>,
     #[serde(rename = "type")]
     pub(crate) kind: String,
-    /// requested, active, refused, removing or removed
+    /// requested, active, refused, removing, removed, or lost when the DICT has it no more
     pub(crate) state: String,
     /// `0001/100001`
     pub(crate) account: String,
@@ -74,12 +74,12 @@ impl<'a> BankKeys<'a> {
         }
     }
 
-    /// All of them, in any state.
+    /// All of them, in any state, the oldest first.
     pub(crate) async fn list(&self) -> anyhow::Result<Vec<BankKey>> {
         let answer = self.http.get(self.port, "/api/keys").await.context(START)?;
         let answer = self.taken(answer, "does not list its keys")?;
         let all = answer.as_array().map(Vec::as_slice).unwrap_or_default();
-        Ok(all.iter().map(BankKey::read).collect())
+        Ok(all.iter().rev().map(BankKey::read).collect())
     }
 
     /// Asks for a key and waits until the bank knows what came of it; one of the state `requested` is still open.
@@ -179,14 +179,14 @@ impl BankKey {
             kind: text("type").unwrap_or_default(),
             state: text("state").unwrap_or_default(),
             account: format!("{}/{}", account("branch"), account("number")),
-            reason: text("detail").or_else(|| text("reason")),
+            reason: text("reason_text").or_else(|| text("reason")),
             steps: steps.iter().map(Step::read).collect(),
         }
     }
 
-    /// Whether a person wants to see it: what was refused or given up is for programs.
+    /// Whether a person wants to see it: what is over is for programs.
     pub(crate) fn is_shown(&self) -> bool {
-        !matches!(self.state.as_str(), "refused" | "removed")
+        !matches!(self.state.as_str(), "refused" | "removed" | "lost")
     }
 }
 

@@ -119,12 +119,16 @@ const KEY_EXAMPLES: &str = "Examples:
 #[derive(Debug, Subcommand)]
 pub(crate) enum KeyCommand {
     /// Register a key for an account.
+    #[command(after_help = KEY_EXAMPLES)]
     Add(KeyAdd),
     /// Print where a key leads.
+    #[command(after_help = KEY_EXAMPLES)]
     Find(KeyFind),
     /// Give a key up.
+    #[command(after_help = KEY_EXAMPLES)]
     Remove(KeyRemove),
     /// List keys.
+    #[command(after_help = KEY_EXAMPLES)]
     List(KeyList),
 }
 

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::bail;
-use pix_domain::{EndToEndId, Ispb, Timestamp};
+use pix_domain::{EndToEndId, Ispb, Key, Timestamp};
 use serde_json::{Value, json};
 
 use crate::http::{Answer, Http};
@@ -110,17 +110,23 @@ impl Story {
         // The switch decides; a payer bank may know of a refusal that never reached the switch.
         let teller = switch.or(payer).or(accounts.first());
         let text = |name: &str| teller.and_then(|account| Some(account.body.get(name)?.as_str()?.to_owned()));
+        // The switch does not keep the key apart; the banks do.
+        let key = accounts
+            .iter()
+            .find_map(|account| account.body["key"].as_str().map(masked));
         let mut events: Vec<Event> = accounts.iter().flat_map(Account::events).collect();
         // Their clocks are one, and tell milliseconds: within one, the order of the protocol decides.
+        for event in events.iter_mut().filter(|event| event.stage == "looked_up") {
+            if let (true, Some(key)) = (event.detail.is_empty(), &key) {
+                event.detail = format!("key {key}");
+            }
+        }
         events.sort_by_key(|event| (event.at.map(Timestamp::to_millis), rank(event)));
         Self {
             end_to_end_id: end_to_end_id.to_owned(),
             state: text("state").unwrap_or_else(|| "unknown".into()),
             reason: text("reason_text").or_else(|| text("reason")),
-            // The switch does not keep the key apart; the banks do.
-            key: accounts
-                .iter()
-                .find_map(|account| account.body["key"].as_str().map(str::to_owned)),
+            key,
             amount: text("amount"),
             events,
         }
@@ -234,6 +240,11 @@ fn rank(event: &Event) -> u8 {
     }
 }
 
+/// A key as it may be shown.
+fn masked(key: &str) -> String {
+    Key::guess(key).map_or_else(|_| "***".to_owned(), |key| key.masked())
+}
+
 fn milliseconds(at: Timestamp, start: Timestamp) -> u128 {
     at.to_millis().since(start.to_millis()).as_millis()
 }
@@ -284,8 +295,8 @@ mod tests {
                 ),
                 account(
                     "A",
-                    json!({"direction": "out", "state": "pending", "timeline": [
-                    {"stage": "accepted", "at": at(1)}, {"stage": "blocked", "at": at(1)}, {"stage": "settled", "at": at(22)}]}),
+                    json!({"direction": "out", "state": "pending", "key": "b@bank.example", "timeline": [
+                    {"stage": "looked_up", "at": at(1)}, {"stage": "accepted", "at": at(1)}, {"stage": "blocked", "at": at(1)}, {"stage": "settled", "at": at(22)}]}),
                 ),
             ],
         );
@@ -297,6 +308,7 @@ mod tests {
         assert_eq!(
             order,
             [
+                "A looked_up",
                 "A accepted",
                 "A blocked",
                 "switch blocked",
@@ -308,8 +320,10 @@ mod tests {
             ]
         );
         assert_eq!(story.state, "settled", "the switch decides");
-        assert_eq!(story.to_json()["timeline"][7]["ms"], 21);
-        assert_eq!(story.events[5].detail, "message M1");
+        assert_eq!(story.to_json()["timeline"][8]["ms"], 21);
+        assert_eq!(story.events[6].detail, "message M1");
+        assert_eq!(story.key.as_deref(), Some("b***@bank.example"));
+        assert!(story.events[0].detail.contains("b***@bank.example"));
     }
 
     #[test]

@@ -101,7 +101,7 @@ fn wanted(customers: &Customers) -> Vec<Wanted<'_>> {
 impl Wanted<'_> {
     /// Whether this is it, or was before its customer gave it up.
     fn was(&self, known: &BankKey) -> bool {
-        known.state != "refused"
+        !matches!(known.state.as_str(), "refused" | "lost")
             && known.kind == self.kind.as_str()
             && match self.key {
                 Some(key) => known.key.as_deref() == Some(key),

@@ -188,7 +188,7 @@ async fn keys_are_added_found_and_removed_with_a_word_on_what_is_refused() {
                 "--key",
                 "somebody@aurora.example",
             ],
-            "refus",
+            "registers no such key",
         ),
         (vec!["key", "find", "nobody@nowhere.example"], "no such key"),
         (
