@@ -46,9 +46,16 @@ static KEYS: &[Key] = &[
         "URL",
         "the switch, secondary channel",
     ),
+    Key::with_default::<Origin>("dict.url", "https://127.0.0.1:4001", "URL", "the DICT"),
+    Key::with_default::<Origin>(
+        "dict.np_url",
+        "https://127.0.0.1:4011",
+        "URL",
+        "the DICT, for checking whether keys are there",
+    ),
     Key::required::<PathBuf>("tls.certificate", "PEM file", "channel certificate of this bank"),
     Key::required::<PathBuf>("tls.key", "PEM file", "its private key"),
-    Key::required::<PathBuf>("tls.ca", "PEM file", "who vouches for the switch"),
+    Key::required::<PathBuf>("tls.ca", "PEM file", "who vouches for the switch and the DICT"),
     Key::required::<PathBuf>(
         "signature.certificate",
         "PEM file",
@@ -59,6 +66,11 @@ static KEYS: &[Key] = &[
         "spi.signature_certificate",
         "PEM file",
         "what the SPI signs with; around a renewal, both certificates",
+    ),
+    Key::required::<PathBuf>(
+        "dict.signature_certificate",
+        "PEM file",
+        "what the DICT signs with; around a renewal, both certificates",
     ),
     Key::optional::<PathBuf>(
         "customers.file",
@@ -80,6 +92,8 @@ pub(crate) struct Config {
     pub(crate) tls: Arc<rustls::ClientConfig>,
     pub(crate) signer: Signer,
     pub(crate) spi: Vec<VerifyingKey>,
+    pub(crate) dict_urls: [String; 2],
+    pub(crate) dict: Vec<VerifyingKey>,
     pub(crate) customers: Vec<Customer>,
     pub(crate) log_format: LogFormat,
     pub(crate) log_level: LogLevel,
@@ -104,8 +118,9 @@ impl Config {
             &settings.read_file("signature.key"),
         );
         let signer = noted(&settings, "signature.certificate", signer);
-        let spi = spi_keys(&settings.read_file("spi.signature_certificate"));
-        let spi = noted(&settings, "spi.signature_certificate", spi);
+        let keys = |key| noted(&settings, key, signature_keys(&settings.read_file(key)));
+        let spi = keys("spi.signature_certificate");
+        let dict = keys("dict.signature_certificate");
         let customers = read_customers(&settings);
         let listen = settings.get("listen");
         let about = About {
@@ -113,7 +128,9 @@ impl Config {
             name: settings.get("name"),
             color: settings.get::<Color>("color").0,
         };
-        let config = Option::zip(Option::zip(tls, signer), spi).map(|((tls, signer), spi)| Self {
+        let ours = Option::zip(tls, signer);
+        let theirs = Option::zip(spi, dict);
+        let config = Option::zip(ours, theirs).map(|((tls, signer), (spi, dict))| Self {
             about,
             listen,
             database_url: settings.get("database.url"),
@@ -122,6 +139,8 @@ impl Config {
             tls,
             signer,
             spi,
+            dict_urls: ["dict.url", "dict.np_url"].map(|key| settings.get::<Origin>(key).0),
+            dict,
             customers,
             log_format: settings.get("log.format"),
             log_level: settings.get("log.level"),
@@ -133,7 +152,7 @@ impl Config {
 }
 
 /// Every certificate of the file.
-fn spi_keys(pem: &[u8]) -> Result<Vec<VerifyingKey>, KeyError> {
+fn signature_keys(pem: &[u8]) -> Result<Vec<VerifyingKey>, KeyError> {
     // The first is read by the one who can say what is wrong with the file.
     let mut keys = vec![VerifyingKey::from_certificate_pem(pem)?];
     for certificate in CertificateDer::pem_slice_iter(pem).skip(1) {
@@ -201,7 +220,7 @@ impl FromStr for Origin {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        const RULE: &str = "an address of the switch is https://host:port";
+        const RULE: &str = "the address of a service is https://host:port";
         let uri: Uri = text.parse().map_err(|_| RULE)?;
         let whole =
             uri.scheme_str() == Some("https") && uri.host().is_some() && matches!(uri.path(), "/" | "");

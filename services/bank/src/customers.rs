@@ -1,7 +1,7 @@
 //! The customers file: accounts to open at the first start.
 
 use bank_core::AccountState;
-use pix_domain::{AccountNumber, AccountType, Branch, Money, TaxId, Text};
+use pix_domain::{AccountNumber, AccountType, Branch, Key, KeyType, Money, TaxId, Text};
 use serde::Deserialize;
 
 use crate::adapters::pg::Customer;
@@ -24,6 +24,10 @@ struct Row {
     balance: String,
     #[serde(default)]
     state: Option<String>,
+    #[serde(default)]
+    phones: Vec<String>,
+    #[serde(default)]
+    emails: Vec<String>,
 }
 
 /// Reads the file.
@@ -55,7 +59,8 @@ fn misread(text: &str, error: &toml::de::Error) -> String {
         .unwrap_or_default();
     let line = before.matches('\n').count() + 1;
     format!(
-        "line {line} is not as documented: [[account]] with branch, number, type, name, tax_id, balance, state"
+        "line {line} is not as documented: [[account]] with branch, number, type, name, tax_id, balance, state, \
+         phones, emails"
     )
 }
 
@@ -69,7 +74,17 @@ fn customer(row: &Row) -> Result<Customer, String> {
         tax_id: TaxId::parse(row.tax_id.as_bytes()).map_err(|e| format!("tax_id: {e}"))?,
         balance: Money::parse(row.balance.as_bytes()).map_err(|e| format!("balance: {e}"))?,
         state: AccountState::parse(state).map_err(|e| format!("state: {e}"))?,
+        contacts: contacts(row)?,
     })
+}
+
+fn contacts(row: &Row) -> Result<Vec<Key>, String> {
+    let phones = row.phones.iter().map(|text| (KeyType::Phone, "phones", text));
+    let emails = row.emails.iter().map(|text| (KeyType::Email, "emails", text));
+    phones
+        .chain(emails)
+        .map(|(kind, name, text)| Key::parse(kind, text).map_err(|e| format!("{name}: {e}")))
+        .collect()
 }
 
 #[cfg(test)]
@@ -90,6 +105,8 @@ mod tests {
         let customers = read(ONE).unwrap();
         assert_eq!(customers[0].state, bank_core::AccountState::Open);
         assert_eq!(customers[0].balance.to_string(), "5000.00");
+        let reachable = format!("{ONE} phones = [\"+5561999990000\"]\nemails = [\"ana@a.example\"]");
+        assert_eq!(read(&reachable).unwrap()[0].contacts.len(), 2);
     }
 
     #[test]
@@ -100,6 +117,8 @@ mod tests {
             faults,
             ["account 2: type: an account type is CACC, SVGS, TRAN, SLRY or OTHR"]
         );
+        let phone = format!("{ONE} phones = [\"61999990000\"]");
+        assert!(read(&phone).unwrap_err()[0].starts_with("account 1: phones: "));
         assert!(!read("account = 'Ana'").unwrap_err()[0].contains("Ana"));
     }
 }

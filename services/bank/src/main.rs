@@ -1,12 +1,17 @@
-//! One participant bank: customers, accounts, payments; a client of the switch, and a page for people.
+//! One participant bank: customers, accounts, payments, keys; a client of the switch and the DICT, and a page
+//! for people.
 //!
-//! The same program runs as every bank. It reaches the switch only by ICOM over mutual TLS.
+//! The same program runs as every bank. It reaches the switch only by ICOM, and the DICT only by its API, over
+//! mutual TLS.
 
 mod adapters;
+mod backoff;
 mod config;
 mod customers;
+mod dict;
 mod http;
 mod icom;
+mod keys;
 mod messages;
 mod work;
 mod writer;
@@ -16,6 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use pix_dict_client::Dict;
 use pix_icom::{Channel, Icom};
 use pix_runtime::http::{Client, ClientLimits};
 use pix_runtime::ops::{self, Readiness};
@@ -26,8 +32,10 @@ use tokio::sync::{Notify, broadcast};
 
 use crate::adapters::pg::{self, Ledger};
 use crate::config::Config;
+use crate::dict::{DictKeys, Directory};
 use crate::http::App;
 use crate::icom::{Poster, Reader, SpiKeys};
+use crate::keys::Registrar;
 use crate::messages::Identity;
 use crate::writer::{Bells, Writer};
 
@@ -40,6 +48,8 @@ const POOL_MAX: u32 = 8;
 const GRACE: Duration = Duration::from_secs(10);
 /// Above the switch's long poll, with room for a slow line.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+/// The DICT answers at once or not at all, and a payer waits.
+const DICT_WITHIN: Duration = Duration::from_secs(5);
 /// Events that a slow page may lag behind before it is told to read everything anew.
 const EVENTS_MAX: usize = 1024;
 
@@ -96,10 +106,11 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let stopping = lifecycle.stopping();
     let identity = Arc::new(Identity {
         ispb: config.about.ispb,
-        signer: config.signer,
+        signer: config.signer.clone(),
     });
     let bells = Bells {
         outbound: Arc::new([Notify::new(), Notify::new()]),
+        keys: Arc::new(Notify::new()),
         moved: broadcast::channel(EVENTS_MAX).0,
     };
     let (books, requests) = writer::queue();
@@ -160,11 +171,38 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
         lifecycle.spawn("poster", poster.run(stopping.clone()));
     }
 
+    let limits = ClientLimits {
+        answer_within: DICT_WITHIN,
+        ..ClientLimits::default()
+    };
+    let [base, np_base] = config.dict_urls;
+    let dict = Dict {
+        client: Client::new(&config.tls, limits),
+        base,
+        np_base,
+        ispb: config.about.ispb,
+        signer: config.signer,
+        keys: Arc::new(DictKeys(config.dict)),
+    };
+    let directory = Directory::new(dict, config.about.ispb);
+    let registrar = Arc::new(Registrar {
+        directory: directory.clone(),
+        ours: config.about.ispb,
+        store: store.clone(),
+        books: books.clone(),
+        bells: bells.clone(),
+        clock,
+        ids: ids.clone(),
+    });
+    lifecycle.spawn("registrar", registrar.clone().run(stopping.clone()));
+    lifecycle.spawn("key check", registrar.check(stopping.clone()));
+
     let app = App {
         about: config.about,
         store,
         books,
         bells,
+        directory,
         clock: Box::new(clock),
         ids,
         stopping: stopping.clone(),

@@ -32,7 +32,7 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    /// pacs.008 with up to ten orders, at once and by account (HIGH, PAGPRI, MANU).
+    /// pacs.008 with up to ten orders, at once (HIGH, PAGPRI), by account (MANU) or by key (DICT).
     pub(crate) fn orders(&self, id: MsgId, now: Timestamp, orders: &[(&Payment, &Account)]) -> Vec<u8> {
         let write = |(payment, payer): &(&Payment, &Account)| {
             credit_transfer_fragment(&credit_transfer(self.ispb, payment, payer))
@@ -179,6 +179,10 @@ fn incoming(tx: CreditTransfer) -> IncomingOrder {
             tax_id: tx.creditor,
         },
         purpose: tx.purpose,
+        key: tx
+            .creditor_account
+            .proxy
+            .and_then(|key| bank_core::read_key(key.as_str()).ok()),
         description: tx.remittance.and_then(|remittance| remittance.unstructured),
     }
 }
@@ -203,7 +207,10 @@ fn credit_transfer(ours: Ispb, payment: &Payment, payer: &Account) -> CreditTran
         tx_id: None,
         amount: payment.amount,
         accepted_at: payment.accepted_at,
-        local_instrument: LocalInstrument::Manual,
+        local_instrument: match payment.key {
+            Some(_) => LocalInstrument::Dict,
+            None => LocalInstrument::Manual,
+        },
         initiator: None,
         debtor: Party {
             name: payer.holder.clone(),
@@ -221,7 +228,7 @@ fn credit_transfer(ours: Ispb, payment: &Payment, payer: &Account) -> CreditTran
             number: to.number,
             branch: to.branch,
             kind: to.kind,
-            proxy: None,
+            proxy: payment.key.as_ref().map(|key| Text::truncated(key.as_str())),
         },
         purpose: Purpose::InstantPayment,
         tax: None,

@@ -1,9 +1,11 @@
 //! What the writer is given to do, already parsed: strings end before here.
 
-use bank_core::{Accepted, IncomingOrder, Order, OrderRefusal, StatusReport};
+use bank_core::{
+    Accepted, IncomingOrder, KeyEvent, KeyRefusal, KeyTaken, Lookup, Order, OrderRefusal, StatusReport, Wish,
+};
 use bytes::Bytes;
 use iso20022::Admi002;
-use pix_domain::{EndToEndId, MsgId, ResourceId, Text};
+use pix_domain::{AccountNumber, Branch, EndToEndId, Key, MsgId, RequestId, ResourceId, Text};
 use pix_icom::Channel;
 
 /// A message taken from the stream, verified and parsed, with what arrived.
@@ -76,6 +78,33 @@ pub(crate) enum Work {
         /// Its end.
         posted: Posted,
     },
+    /// A payer is about to be shown whom a key stands for.
+    Lookup(Box<Lookup>),
+    /// Something about the customers' keys.
+    Keys(Box<KeyWork>),
+}
+
+/// Something about the customers' keys.
+#[derive(Clone, Debug)]
+pub(crate) enum KeyWork {
+    /// A customer wants a key for an account.
+    Register {
+        /// What is wanted.
+        wish: Wish,
+        /// The account.
+        account: (Branch, AccountNumber),
+    },
+    /// A customer wants to be rid of a key.
+    Remove(Key),
+    /// A phone or an e-mail is the customer's.
+    Confirm {
+        /// The phone or e-mail.
+        contact: Key,
+        /// An account of the customer.
+        account: (Branch, AccountNumber),
+    },
+    /// The DICT is about to be asked, or has answered.
+    Heard(RequestId, KeyEvent),
 }
 
 /// What became of one [`Work`].
@@ -83,15 +112,25 @@ pub(crate) enum Work {
 pub(crate) enum Outcome {
     /// Of an order.
     Order(Result<Accepted, OrderRefusal>),
+    /// Of a wish about keys; a contact has no name.
+    Keys(Result<Option<KeyTaken>, KeyRefusal>),
     /// Of anything else: it is in the book.
     Done,
     /// Postgres refuses this very work, whatever is with it.
     Poisoned,
 }
 
-/// What the page hears when a payment moves.
+/// What the page hears when something moves.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Moved {
-    pub(crate) end_to_end_id: EndToEndId,
-    pub(crate) state: &'static str,
+pub(crate) enum Moved {
+    /// A payment.
+    Payment {
+        end_to_end_id: EndToEndId,
+        state: &'static str,
+    },
+    /// A registration of a key.
+    Key {
+        request_id: RequestId,
+        state: &'static str,
+    },
 }

@@ -8,15 +8,18 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bank_core::{Accepted, Answer, Book, Changes, Course, Order, OrderRefusal, Refusal};
-use pix_domain::{EndToEndId, MsgId, ResourceId, Timestamp};
+use bank_core::{
+    Accepted, Answer, Book, Changes, Course, KeyChanges, KeyRefusal, KeyTaken, Keyring, Lookup, Order,
+    OrderRefusal, Payee, Refusal,
+};
+use pix_domain::{EndToEndId, Key, MsgId, ResourceId, Timestamp};
 use pix_icom::Channel;
 use pix_runtime::{Clock, Ids, Stopping};
 use tokio::sync::{Notify, broadcast, mpsc, oneshot};
 
 use crate::adapters::pg::{Batch, Inbound, Known, Ledger, Names, Outbound, StoreError};
 use crate::messages::{Identity, TRANSACTIONS_MAX};
-use crate::work::{Content, Moved, Outcome, Posted, Received, Work};
+use crate::work::{Content, KeyWork, Moved, Outcome, Posted, Received, Work};
 
 /// Requests that may wait for the writer; more are told to come back.
 const QUEUE_MAX: usize = 1024;
@@ -51,19 +54,42 @@ pub(crate) enum NotDecided {
 impl Bookkeeper {
     /// Takes a customer's order, unless too much waits already.
     pub(crate) async fn order(&self, order: Order) -> Result<Result<Accepted, OrderRefusal>, NotDecided> {
-        let (done, outcome) = oneshot::channel();
-        let request = Request {
-            works: vec![Work::Order(Box::new(order))],
-            done,
-        };
-        self.queue.try_send(request).map_err(|e| match e {
-            mpsc::error::TrySendError::Full(_) => NotDecided::Busy,
-            mpsc::error::TrySendError::Closed(_) => NotDecided::Stopping,
-        })?;
-        match outcome.await.map_err(|_| NotDecided::Stopping)?.pop() {
-            Some(Outcome::Order(decided)) => Ok(decided),
-            Some(Outcome::Done | Outcome::Poisoned) | None => Err(NotDecided::Poisoned),
+        match self.decide(Work::Order(Box::new(order))).await? {
+            Outcome::Order(decided) => Ok(decided),
+            Outcome::Keys(_) | Outcome::Done | Outcome::Poisoned => Err(NotDecided::Poisoned),
         }
+    }
+
+    /// Keeps what a payer is about to be shown.
+    pub(crate) async fn keep(&self, lookup: Lookup) -> Result<(), NotDecided> {
+        match self.decide(Work::Lookup(Box::new(lookup))).await? {
+            Outcome::Done => Ok(()),
+            Outcome::Order(_) | Outcome::Keys(_) | Outcome::Poisoned => Err(NotDecided::Poisoned),
+        }
+    }
+
+    /// Takes a wish about keys, unless too much waits already.
+    pub(crate) async fn keys(
+        &self,
+        work: KeyWork,
+    ) -> Result<Result<Option<KeyTaken>, KeyRefusal>, NotDecided> {
+        match self.decide(Work::Keys(Box::new(work))).await? {
+            Outcome::Keys(decided) => Ok(decided),
+            Outcome::Order(_) | Outcome::Done | Outcome::Poisoned => Err(NotDecided::Poisoned),
+        }
+    }
+
+    async fn decide(&self, work: Work) -> Result<Outcome, NotDecided> {
+        let (done, outcome) = oneshot::channel();
+        let works = vec![work];
+        self.queue
+            .try_send(Request { works, done })
+            .map_err(|e| match e {
+                mpsc::error::TrySendError::Full(_) => NotDecided::Busy,
+                mpsc::error::TrySendError::Closed(_) => NotDecided::Stopping,
+            })?;
+        let outcome = outcome.await.map_err(|_| NotDecided::Stopping)?.pop();
+        outcome.ok_or(NotDecided::Poisoned)
     }
 
     /// Books what the switch said, or did; waits for room. Nothing when the bank stops first.
@@ -79,7 +105,9 @@ impl Bookkeeper {
 pub(crate) struct Bells {
     /// Messages wait to go out, by channel.
     pub(crate) outbound: Arc<[Notify; 2]>,
-    /// Payments moved.
+    /// The DICT has to be asked something.
+    pub(crate) keys: Arc<Notify>,
+    /// Payments or keys moved.
     pub(crate) moved: broadcast::Sender<Moved>,
 }
 
@@ -238,6 +266,7 @@ impl<C: Clock> Writer<C> {
             for channel in Channel::ALL {
                 self.bells.of(channel).notify_one();
             }
+            self.bells.keys.notify_one();
         }
         metrics::histogram!("bank_commit_seconds").record(began.elapsed().as_secs_f64());
         metrics::counter!("bank_works_total").increment(u64::try_from(works.len()).unwrap_or(u64::MAX));
@@ -249,10 +278,20 @@ impl<C: Clock> Writer<C> {
         for channel in &decided.channels {
             self.bells.of(*channel).notify_one();
         }
+        if decided.ask {
+            self.bells.keys.notify_one();
+        }
         for moved in &decided.moved {
             // Nobody may be looking.
             drop(self.bells.moved.send(*moved));
-            metrics::counter!("bank_payments_moved_total", "state" => moved.state).increment(1);
+            match moved {
+                Moved::Payment { state, .. } => {
+                    metrics::counter!("bank_payments_moved_total", "state" => *state).increment(1);
+                }
+                Moved::Key { state, .. } => {
+                    metrics::counter!("bank_keys_moved_total", "state" => *state).increment(1);
+                }
+            }
         }
         for (kind, outcome) in &decided.messages {
             metrics::counter!("bank_messages_total", "kind" => *kind, "outcome" => *outcome).increment(1);
@@ -270,6 +309,8 @@ impl<C: Clock> Writer<C> {
 struct Decided {
     outcomes: Vec<Outcome>,
     channels: Vec<Channel>,
+    /// The DICT has to be asked something.
+    ask: bool,
     moved: Vec<Moved>,
     messages: Vec<(&'static str, &'static str)>,
     anomalies: Vec<bank_core::Anomaly>,
@@ -281,6 +322,13 @@ fn name(work: &Work) -> String {
         Work::Order(order) => format!("order {}", order.end_to_end_id),
         Work::Message(message) => format!("message {}", message.resource_id),
         Work::Posted { message_id, .. } => format!("answer to {message_id}"),
+        Work::Lookup(lookup) => format!("look-up {}", lookup.end_to_end_id),
+        Work::Keys(work) => match &**work {
+            KeyWork::Register { wish, .. } => format!("registration {}", wish.request_id),
+            KeyWork::Heard(id, _) => format!("answer to registration {id}"),
+            KeyWork::Remove(_) => "removal of a key".to_owned(),
+            KeyWork::Confirm { .. } => "contact".to_owned(),
+        },
     }
 }
 
@@ -291,9 +339,15 @@ fn names(works: &[Work]) -> Names {
         match work {
             Work::Order(order) => {
                 names.payments.push(order.end_to_end_id);
-                names.accounts.extend([order.from.1, order.to.number]);
+                names.accounts.push(order.from.1);
+                match &order.to {
+                    Payee::Account(to) => names.accounts.push(to.number),
+                    Payee::Key(_) => names.lookups.push(order.end_to_end_id),
+                }
                 names.keys.extend(order.key.clone());
             }
+            Work::Lookup(_) => {}
+            Work::Keys(work) => names_of_keys(work, &mut names),
             Work::Posted { message_id, posted } => {
                 names.outbound.push(*message_id);
                 if let Posted::Taken(id) = posted {
@@ -325,6 +379,24 @@ fn names(works: &[Work]) -> Names {
         }
     }
     names
+}
+
+fn names_of_keys(work: &KeyWork, names: &mut Names) {
+    match work {
+        KeyWork::Register { wish, account } => {
+            names.registrations.push(wish.request_id);
+            names.wishes.extend(wish.name.clone());
+            let key = wish.key.as_deref().map(|key| Key::parse(wish.kind, key));
+            names.dict_keys.extend(key.and_then(Result::ok));
+            names.accounts.push(account.1);
+        }
+        KeyWork::Remove(key) => names.dict_keys.push(key.clone()),
+        KeyWork::Confirm { contact, account } => {
+            names.dict_keys.push(contact.clone());
+            names.accounts.push(account.1);
+        }
+        KeyWork::Heard(id, _) => names.registrations.push(*id),
+    }
 }
 
 /// What an admi.002 refers to.
@@ -364,6 +436,7 @@ fn decide(
     let mut desk = Desk {
         now,
         book: Book::new(identity.ispb, facts),
+        keyring: Keyring::new(std::mem::take(&mut known.keys)),
         seen: known.inbound.iter().copied().collect(),
         known,
         batch: Batch::default(),
@@ -377,6 +450,11 @@ fn decide(
             Work::Order(order) => desk.order(order),
             Work::Posted { message_id, posted } => desk.posted(*message_id, *posted),
             Work::Message(message) => desk.message(message),
+            Work::Lookup(lookup) => {
+                desk.batch.lookups.push((**lookup).clone());
+                Outcome::Done
+            }
+            Work::Keys(work) => desk.keys(work),
         };
         desk.decided.outcomes.push(outcome);
     }
@@ -387,6 +465,7 @@ fn decide(
 struct Desk {
     now: Timestamp,
     book: Book,
+    keyring: Keyring,
     known: Known,
     seen: HashSet<ResourceId>,
     batch: Batch,
@@ -403,6 +482,26 @@ impl Desk {
             self.to_send.push(id);
         }
         Outcome::Order(decided)
+    }
+
+    fn keys(&mut self, work: &KeyWork) -> Outcome {
+        let decided = match work {
+            KeyWork::Register { wish, account } => {
+                let account = self.book.account_at(account);
+                self.keyring.register(wish, account).map(Some)
+            }
+            KeyWork::Remove(key) => self.keyring.remove(key, self.now).map(Some),
+            KeyWork::Confirm { contact, account } => {
+                let account = self.book.account_at(account);
+                self.keyring.confirm_contact(contact, account).map(|()| None)
+            }
+            KeyWork::Heard(id, event) => {
+                self.keyring.hear(*id, event.clone(), self.now);
+                Ok(None)
+            }
+        };
+        self.decided.ask |= matches!(decided, Ok(Some(KeyTaken::ToAsk(_))));
+        Outcome::Keys(decided)
     }
 
     /// Our message is in, or will never be. Its PI-ResourceId may have been refused already.
@@ -528,7 +627,8 @@ impl Desk {
         self.decided.channels.dedup();
         self.batch.outbound = outbound;
         self.batch.changes = self.book.into_changes();
-        self.decided.moved = moved(&self.batch.changes);
+        self.batch.keys = self.keyring.into_changes();
+        self.decided.moved = moved(&self.batch.changes, &self.batch.keys);
         self.decided.anomalies = self.batch.changes.anomalies.clone();
         (self.batch, self.decided)
     }
@@ -542,12 +642,16 @@ impl Desk {
     }
 }
 
-fn moved(changes: &Changes) -> Vec<Moved> {
+fn moved(changes: &Changes, keys: &KeyChanges) -> Vec<Moved> {
     let payments = changes.created.iter().chain(&changes.updated);
-    payments
-        .map(|payment| Moved {
-            end_to_end_id: payment.end_to_end_id,
-            state: payment.state(),
-        })
-        .collect()
+    let payments = payments.map(|payment| Moved::Payment {
+        end_to_end_id: payment.end_to_end_id,
+        state: payment.state(),
+    });
+    let keys = keys.created.iter().chain(&keys.updated);
+    let keys = keys.map(|registration| Moved::Key {
+        request_id: registration.request_id,
+        state: registration.state.as_str(),
+    });
+    payments.chain(keys).collect()
 }

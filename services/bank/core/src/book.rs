@@ -4,12 +4,13 @@ use std::collections::btree_map::{BTreeMap, Entry};
 use std::collections::{BTreeSet, HashMap};
 
 use pix_domain::{
-    AccountNumber, Branch, EndToEndId, Ispb, Money, Purpose, StatusReason, Text, Timestamp, TransactionStatus,
+    AccountNumber, Branch, EndToEndId, Ispb, Key, Money, Purpose, StatusReason, Text, Timestamp,
+    TransactionStatus,
 };
 
 use crate::{
-    Account, AccountId, AccountState, Counterparty, Course, Destination, Incoming, Outgoing, Payment, Pocket,
-    Posting, Refusal, Stage, Verdict, judge_receiver,
+    Account, AccountId, AccountState, Counterparty, Course, Destination, Incoming, Lookup, Outgoing, Payee,
+    Payment, Pocket, Posting, Refusal, Stage, Verdict, judge_receiver,
 };
 
 /// What the shell knows before it asks: everything that a batch names.
@@ -23,6 +24,8 @@ pub struct Facts {
     pub early: Vec<EarlyStatus>,
     /// Idempotency keys already used, and the payments they made.
     pub keys: Vec<(OrderKey, EndToEndId)>,
+    /// What orders by key were shown.
+    pub lookups: Vec<Lookup>,
 }
 
 /// The caller's own name for an order (`Idempotency-Key`).
@@ -38,7 +41,7 @@ pub struct Order {
     /// The payer's account.
     pub from: (Branch, AccountNumber),
     /// Whom to pay.
-    pub to: Destination,
+    pub to: Payee,
     /// How much.
     pub amount: Money,
     /// What the payer wrote.
@@ -76,6 +79,15 @@ pub enum OrderRefusal {
     /// The payer's account is blocked.
     #[error("the paying account is blocked; ask the bank to open it")]
     PayerBlocked,
+    /// Nothing was looked up under this id, or for another account or key.
+    #[error("no look-up with this end_to_end_id was made for this account and key; look the key up again")]
+    LookupUnknown,
+    /// It is too old.
+    #[error("the look-up is older than 15 minutes; look the key up again")]
+    LookupExpired,
+    /// It led to another payment.
+    #[error("the look-up was used for another payment; look the key up again")]
+    LookupUsed,
     /// Payer and receiver are one account.
     #[error("payer and receiver are the same account; name another receiver")]
     SameAccount,
@@ -108,6 +120,8 @@ pub struct IncomingOrder {
     pub to: Destination,
     /// Purpose.
     pub purpose: Purpose,
+    /// The key that the payer used.
+    pub key: Option<Key>,
     /// What the payer wrote.
     pub description: Option<Text<140>>,
 }
@@ -222,6 +236,7 @@ pub struct Book {
     payments: HashMap<EndToEndId, Payment>,
     early: HashMap<EndToEndId, EarlyStatus>,
     keys: HashMap<OrderKey, EndToEndId>,
+    lookups: HashMap<EndToEndId, Lookup>,
     touched: BTreeSet<AccountId>,
     created: BTreeSet<EndToEndId>,
     updated: BTreeSet<EndToEndId>,
@@ -250,6 +265,11 @@ impl Book {
                 .map(|early| (early.end_to_end_id, early))
                 .collect(),
             keys: facts.keys.into_iter().collect(),
+            lookups: facts
+                .lookups
+                .into_iter()
+                .map(|lookup| (lookup.end_to_end_id, lookup))
+                .collect(),
             touched: BTreeSet::new(),
             created: BTreeSet::new(),
             updated: BTreeSet::new(),
@@ -277,8 +297,15 @@ impl Book {
             AccountState::Open => {}
         }
         let (from, available) = (payer.id, payer.balances.available);
-        let receiver = if order.to.ispb == self.ours {
-            Some(self.book_receiver(order, from)?)
+        let (to, looked_up) = match &order.to {
+            Payee::Account(to) => (Counterparty::from(to.clone()), None),
+            Payee::Key(key) => {
+                let found = self.looked_up(order.end_to_end_id, key, from, now)?;
+                (found.to.clone(), Some((found.key.clone(), found.at)))
+            }
+        };
+        let receiver = if to.ispb == self.ours {
+            Some(self.book_receiver(&to, order.amount, from)?)
         } else {
             None
         };
@@ -315,10 +342,14 @@ impl Book {
             end_to_end_id: id,
             amount: order.amount,
             accepted_at: order.accepted_at,
-            counterparty: order.to.clone().into(),
+            counterparty: to,
+            key: looked_up.as_ref().map(|(key, _)| key.clone()),
             description: order.description.clone(),
             course,
         });
+        if let Some((_, at)) = looked_up {
+            self.step(id, Stage::LookedUp, at, None);
+        }
         if let Some(key) = &order.key {
             self.keys.insert(key.clone(), id);
             self.changes.keys.push((key.clone(), id));
@@ -382,6 +413,7 @@ impl Book {
             amount: order.amount,
             accepted_at: order.accepted_at,
             counterparty: order.from.clone(),
+            key: order.key.clone(),
             description: order.description.clone(),
             course: Course::Incoming {
                 account: named,
@@ -587,15 +619,46 @@ impl Book {
         let same_payer = self
             .find(Some(order.from.0), &order.from.1)
             .is_some_and(|payer| payer.id == from);
+        let same_payee = match &order.to {
+            Payee::Account(to) => {
+                payment.key.is_none() && payment.counterparty == Counterparty::from(to.clone())
+            }
+            // Under one name or id: looked up once more perhaps, but to be paid once.
+            Payee::Key(key) => payment.key.as_ref() == Some(key),
+        };
         let same = same_payer
+            && same_payee
             && payment.amount == order.amount
-            && payment.counterparty == Counterparty::from(order.to.clone())
             && payment.description == order.description;
-        match (same, by_key) {
-            (true, _) => Ok(Some(payment.end_to_end_id)),
-            (false, Some(_)) => Err(OrderRefusal::KeyReused),
-            (false, None) => Err(OrderRefusal::IdTaken),
+        match (same, by_key, &order.to) {
+            (true, _, _) => Ok(Some(payment.end_to_end_id)),
+            (false, Some(_), _) => Err(OrderRefusal::KeyReused),
+            (false, None, Payee::Key(_)) => Err(OrderRefusal::LookupUsed),
+            (false, None, Payee::Account(_)) => Err(OrderRefusal::IdTaken),
         }
+    }
+
+    /// What the payer was shown under this id; nobody pays by what another account looked up.
+    fn looked_up(
+        &self,
+        id: EndToEndId,
+        key: &Key,
+        payer: AccountId,
+        now: Timestamp,
+    ) -> Result<&Lookup, OrderRefusal> {
+        let found = self.lookups.get(&id);
+        let found = found.filter(|lookup| lookup.account == payer && lookup.key == *key);
+        let found = found.ok_or(OrderRefusal::LookupUnknown)?;
+        found
+            .is_fresh(now)
+            .then_some(found)
+            .ok_or(OrderRefusal::LookupExpired)
+    }
+
+    /// The account with this number at this branch, as it stands now.
+    #[must_use]
+    pub fn account_at(&self, (branch, number): &(Branch, AccountNumber)) -> Option<&Account> {
+        self.find(Some(*branch), number)
     }
 
     /// The account with this number, at this branch; without a branch, the only one with this number.
@@ -607,18 +670,18 @@ impl Book {
         }
     }
 
-    fn book_receiver(&self, order: &Order, payer: AccountId) -> Result<AccountId, OrderRefusal> {
-        let account = self.find(order.to.branch, &order.to.number);
+    fn book_receiver(
+        &self,
+        to: &Counterparty,
+        amount: Money,
+        payer: AccountId,
+    ) -> Result<AccountId, OrderRefusal> {
+        let account = self.find(to.branch, &to.number);
         if account.is_some_and(|account| account.id == payer) {
             return Err(OrderRefusal::SameAccount);
         }
-        let judged = judge_receiver(
-            self.ours,
-            account,
-            &order.to,
-            Purpose::InstantPayment,
-            order.amount,
-        );
+        let to = Destination::from(to.clone());
+        let judged = judge_receiver(self.ours, account, &to, Purpose::InstantPayment, amount);
         judged.map(|account| account.id).map_err(OrderRefusal::Receiver)
     }
 
@@ -632,6 +695,7 @@ impl Book {
         let same = known.amount == order.amount
             && known.accepted_at == order.accepted_at
             && known.counterparty == order.from
+            && known.key == order.key
             && known.description == order.description;
         if !same {
             self.anomaly(id, AnomalyKind::ReusedId, now);

@@ -6,9 +6,15 @@
 //!
 //! Money lives in [`Pocket`]s and moves only by [`Posting`]s, each from one pocket to another, so the sum
 //! over all pockets never changes.
+//!
+//! Keys live in a [`Keyring`]: the bank's copy of what the DICT has, which only an answer of the DICT changes.
 
 mod account;
 mod book;
+mod dict;
+mod keyring;
+#[cfg(test)]
+mod keyring_simulation;
 mod payment;
 mod reason;
 mod receive;
@@ -20,6 +26,14 @@ pub use book::{
     Accepted, Anomaly, AnomalyKind, Answer, Book, Changes, EarlyStatus, Facts, IncomingOrder, Order,
     OrderKey, OrderRefusal, StatusReport, Step,
 };
-pub use payment::{Counterparty, Course, Destination, Incoming, Outgoing, Payment, Refusal, Stage, Verdict};
+pub use dict::{DictRefusal, Heard, Said, judge_creation, judge_removal};
+pub use keyring::{
+    KeyChanges, KeyEvent, KeyFacts, KeyRefusal, KeyStage, KeyState, KeyStep, KeyTaken, Keyring, Question,
+    Registration, Wish, read_key,
+};
+pub use payment::{
+    Counterparty, Course, Destination, Incoming, LOOKUP_VALID, Lookup, Outgoing, Payee, Payment, Refusal,
+    Stage, Verdict,
+};
 pub use reason::meaning_in_portuguese;
 pub use receive::judge_receiver;

@@ -1,7 +1,9 @@
 //! The life of a payment, seen from one bank.
 
+use std::time::Duration;
+
 use pix_domain::{
-    AccountNumber, AccountType, Branch, EndToEndId, Ispb, Money, StatusReason, TaxId, Text, Timestamp,
+    AccountNumber, AccountType, Branch, EndToEndId, Ispb, Key, Money, StatusReason, TaxId, Text, Timestamp,
 };
 
 use crate::AccountId;
@@ -17,6 +19,8 @@ pub struct Payment {
     pub accepted_at: Timestamp,
     /// The other side.
     pub counterparty: Counterparty,
+    /// The receiver's key, when it was paid by one.
+    pub key: Option<Key>,
     /// What the payer wrote.
     pub description: Option<Text<140>>,
     /// Which side this bank is on, and how far it got.
@@ -65,6 +69,53 @@ impl From<Destination> for Counterparty {
             tax_id: to.tax_id,
             name: None,
         }
+    }
+}
+
+impl From<Counterparty> for Destination {
+    fn from(other: Counterparty) -> Self {
+        Self {
+            ispb: other.ispb,
+            branch: other.branch,
+            number: other.number,
+            kind: other.kind,
+            tax_id: other.tax_id,
+        }
+    }
+}
+
+/// How the payer names the receiver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Payee {
+    /// By account.
+    Account(Destination),
+    /// By key, whose account was looked up under the payment's own id.
+    Key(Key),
+}
+
+/// How long a payer may think about what a look-up showed.
+pub const LOOKUP_VALID: Duration = Duration::from_secs(15 * 60);
+
+/// Whom a key stands for, as it was shown to a payer. Its id becomes the payment's: one look-up, one payment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lookup {
+    /// The id of the payment that it may lead to; the DICT was told it.
+    pub end_to_end_id: EndToEndId,
+    /// The account that wants to pay.
+    pub account: AccountId,
+    /// The key.
+    pub key: Key,
+    /// Whom it stands for.
+    pub to: Counterparty,
+    /// When it was looked up.
+    pub at: Timestamp,
+}
+
+impl Lookup {
+    /// Whether a payment may still follow from it.
+    #[must_use]
+    pub fn is_fresh(&self, now: Timestamp) -> bool {
+        now <= self.at.plus(LOOKUP_VALID)
     }
 }
 
@@ -206,6 +257,8 @@ pub enum Verdict {
 /// A moment in a payment's life, for the timeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Stage {
+    /// Outgoing: the key was looked up and its owner shown.
+    LookedUp,
     /// Outgoing: the customer's order was taken.
     Accepted,
     /// Outgoing: the money was set aside.
@@ -231,6 +284,7 @@ impl Stage {
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::LookedUp => "looked_up",
             Self::Accepted => "accepted",
             Self::Blocked => "blocked",
             Self::Sent => "sent",

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use pix_domain::{
-    AccountNumber, AccountType, Branch, EndToEndId, Ispb, Money, Purpose, StatusReason, TaxId, Text,
+    AccountNumber, AccountType, Branch, EndToEndId, Ispb, Key, Money, Purpose, StatusReason, TaxId, Text,
     Timestamp, TransactionStatus,
 };
 use proptest::prelude::*;
@@ -72,10 +72,36 @@ fn order(n: u8, from: usize, to: Destination, centavos: u64) -> Order {
         end_to_end_id: id(n),
         key: None,
         from: (branch(), number(from)),
-        to,
+        to: Payee::Account(to),
         amount: Money::from_centavos(centavos),
         description: None,
         accepted_at: at(0),
+    }
+}
+
+fn by_key(n: u8, from: usize, key: Key, centavos: u64) -> Order {
+    Order {
+        to: Payee::Key(key),
+        ..order(n, from, to_account(0, theirs()), centavos)
+    }
+}
+
+fn key_of(n: usize) -> Key {
+    Key::guess(std::str::from_utf8(HOLDERS[n]).unwrap()).unwrap()
+}
+
+/// Account 0 looked up who has the key of holder 1: here under an even id, at the other bank under an odd one.
+fn lookup(n: u8) -> Lookup {
+    let ispb = if n.is_multiple_of(2) { ours() } else { theirs() };
+    Lookup {
+        end_to_end_id: id(n),
+        account: account(0).id,
+        key: key_of(1),
+        to: Counterparty {
+            name: Some(Text::parse("Bruno Lima").unwrap()),
+            ..to_account(1, ispb).into()
+        },
+        at: at(0),
     }
 }
 
@@ -87,6 +113,7 @@ fn incoming(n: u8, to: usize, centavos: u64) -> IncomingOrder {
         from: to_account(0, theirs()).into(),
         to: to_account(to, ours()),
         purpose: Purpose::InstantPayment,
+        key: None,
         description: None,
     }
 }
@@ -116,6 +143,7 @@ struct World {
     pockets: BTreeMap<Pocket, i128>,
     anomalies: Vec<Anomaly>,
     answers: Vec<Answer>,
+    lookups: Vec<Lookup>,
     now: i64,
 }
 
@@ -130,6 +158,7 @@ impl World {
         Self {
             accounts,
             pockets,
+            lookups: (0..6).map(lookup).collect(),
             ..Self::default()
         }
     }
@@ -142,6 +171,7 @@ impl World {
             payments: self.payments.values().cloned().collect(),
             early: self.early.values().copied().collect(),
             keys: self.keys.iter().map(|(key, id)| (key.clone(), *id)).collect(),
+            lookups: self.lookups.clone(),
         };
         let mut book = Book::new(ours(), facts);
         let mut orders = Vec::new();
@@ -393,6 +423,66 @@ fn orders_are_refused_for_the_first_rule_that_fails() {
 }
 
 #[test]
+fn a_key_is_paid_as_it_was_looked_up_once() {
+    let mut world = World::new();
+    let ask = |world: &mut World, order: Order| world.apply(&[Event::Order(order)]).remove(0);
+    let stranger = by_key(1, 1, key_of(1), 5);
+    assert_eq!(ask(&mut world, stranger), Err(OrderRefusal::LookupUnknown));
+    let other_key = by_key(1, 0, key_of(0), 5);
+    assert_eq!(ask(&mut world, other_key), Err(OrderRefusal::LookupUnknown));
+    let never = by_key(99, 0, key_of(1), 5);
+    assert_eq!(ask(&mut world, never), Err(OrderRefusal::LookupUnknown));
+    let available = Money::from_centavos(OPENING);
+    let too_much = by_key(1, 0, key_of(1), OPENING + 1);
+    assert_eq!(
+        ask(&mut world, too_much),
+        Err(OrderRefusal::InsufficientFunds { available })
+    );
+    let out = by_key(1, 0, key_of(1), 5);
+    assert_eq!(ask(&mut world, out.clone()), Ok(Accepted::ToSend(id(1))));
+    let paid = &world.payments[&id(1)];
+    assert_eq!(
+        (&paid.counterparty, &paid.key),
+        (&lookup(1).to, &Some(key_of(1))),
+        "with the name that was shown"
+    );
+    assert_eq!(
+        ask(&mut world, out),
+        Ok(Accepted::Again(id(1))),
+        "the same order again"
+    );
+    let second = by_key(1, 0, key_of(1), 6);
+    assert_eq!(ask(&mut world, second), Err(OrderRefusal::LookupUsed));
+    assert_eq!(world.available(0), OPENING - 5);
+    let inside = by_key(2, 0, key_of(1), 5);
+    assert_eq!(ask(&mut world, inside), Ok(Accepted::Settled(id(2))));
+    assert_eq!(world.available(1), OPENING + 5);
+    world.now = 15 * 60;
+    let late = by_key(3, 0, key_of(1), 5);
+    assert_eq!(ask(&mut world, late), Err(OrderRefusal::LookupExpired));
+}
+
+#[test]
+fn an_order_by_key_repeated_under_its_name_is_paid_once_though_looked_up_twice() {
+    let mut world = World::new();
+    let named = |n| Order {
+        key: Some(OrderKey::parse("order-1").unwrap()),
+        ..by_key(n, 0, key_of(1), 5)
+    };
+    let taken = world.apply(&[Event::Order(named(1)), Event::Order(named(3))]);
+    assert_eq!(taken, [Ok(Accepted::ToSend(id(1))), Ok(Accepted::Again(id(1)))]);
+    let by_account = Order {
+        key: named(1).key,
+        ..order(4, 0, to_account(1, theirs()), 5)
+    };
+    assert_eq!(
+        world.apply(&[Event::Order(by_account)]),
+        [Err(OrderRefusal::KeyReused)]
+    );
+    assert_eq!(world.available(0), OPENING - 5);
+}
+
+#[test]
 fn a_key_names_one_order_for_ever() {
     let mut world = World::new();
     let key = Some(OrderKey::parse("order-1").unwrap());
@@ -448,22 +538,17 @@ fn any_event() -> impl Strategy<Value = Event> {
     let n = 0_u8..6;
     let centavos = prop_oneof![Just(0), 1_u64..6_000, Just(i64::MAX as u64)];
     let key = proptest::option::of(0_u8..3);
-    let an_order = (
-        n.clone(),
-        0_usize..4,
-        0_usize..4,
-        any::<bool>(),
-        centavos.clone(),
-        key,
-    )
-        .prop_map(|(n, from, to, inside, centavos, key)| {
-            let ispb = if inside { ours() } else { theirs() };
+    let an_order = (n.clone(), 0_usize..4, 0_usize..4, 0_u8..3, centavos.clone(), key).prop_map(
+        |(n, from, to, how, centavos, key)| {
+            let asked = match how {
+                0 => order(n, from, to_account(to, ours()), centavos),
+                1 => order(n, from, to_account(to, theirs()), centavos),
+                _ => by_key(n, from, key_of(1), centavos),
+            };
             let key = key.map(|key| OrderKey::parse(&format!("key-{key}")).unwrap());
-            Event::Order(Order {
-                key,
-                ..order(n, from, to_account(to, ispb), centavos)
-            })
-        });
+            Event::Order(Order { key, ..asked })
+        },
+    );
     let an_incoming =
         (n.clone(), 0_usize..4, centavos).prop_map(|(n, to, c)| Event::Incoming(incoming(n, to, c)));
     let statuses = proptest::sample::select(TransactionStatus::ALL);

@@ -96,6 +96,8 @@ pub(super) struct EntryView {
     reason: ReasonView,
     amount: String,
     counterparty: CounterpartyView,
+    /// The receiver's key, when it was paid by one.
+    key: Option<String>,
     description: Option<String>,
     at: String,
     ended_at: Option<String>,
@@ -112,13 +114,17 @@ pub(super) async fn entries(
     State(app): State<Arc<App>>,
     Path((branch, number)): Path<(String, String)>,
 ) -> Result<Json<Vec<EntryView>>, Refused> {
+    let account = find(&app, &branch, &number).await?;
+    let lines = app.store.history(account.id).await?;
+    Ok(Json(lines.iter().map(|line| entry(&app, line)).collect()))
+}
+
+/// The account of this branch and number.
+pub(super) async fn find(app: &App, branch: &str, number: &str) -> Result<Account, Refused> {
     let branch = Branch::parse(branch.as_bytes()).map_err(|e| Refused::bad_request(e.to_string()))?;
     let number = AccountNumber::parse(number.as_bytes()).map_err(|e| Refused::bad_request(e.to_string()))?;
     let account = app.store.account(branch, number).await?;
-    let account = account
-        .ok_or_else(|| Refused::not_found("the bank has no such account; GET /api/accounts lists them"))?;
-    let lines = app.store.history(account.id).await?;
-    Ok(Json(lines.iter().map(|line| entry(&app, line)).collect()))
+    account.ok_or_else(|| Refused::not_found("the bank has no such account; GET /api/accounts lists them"))
 }
 
 fn entry(app: &App, line: &PaymentLine) -> EntryView {
@@ -140,6 +146,7 @@ fn entry(app: &App, line: &PaymentLine) -> EntryView {
         reason: payment.refusal().into(),
         amount: payment.amount.to_string(),
         counterparty: payer.unwrap_or_else(|| (&payment.counterparty).into()),
+        key: payment.key.as_ref().map(|key| key.as_str().to_owned()),
         description: payment.description.as_ref().map(|text| text.as_str().to_owned()),
         at: line.created_at.to_string(),
         ended_at: payment.ended_at().map(|at| at.to_string()),

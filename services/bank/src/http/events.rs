@@ -1,4 +1,4 @@
-//! Live updates: one event per payment that moved, right after its commit.
+//! Live updates: one event per payment or key that moved, right after its commit.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -10,8 +10,9 @@ use futures::stream::{Stream, unfold};
 use tokio::sync::broadcast::error::RecvError;
 
 use super::App;
+use crate::work::Moved;
 
-/// `GET /api/events`: `payment` with its id and state, or `refresh` when some were missed.
+/// `GET /api/events`: `payment` or `key` with its id and state, or `refresh` when some were missed.
 pub(super) async fn stream(
     State(app): State<Arc<App>>,
 ) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
@@ -23,10 +24,12 @@ pub(super) async fn stream(
             event = moved.recv() => event,
         };
         let event = match event {
-            Ok(moved) => Event::default().event("payment").data(format!(
-                "{{\"end_to_end_id\":\"{}\",\"state\":\"{}\"}}",
-                moved.end_to_end_id, moved.state
+            Ok(Moved::Payment { end_to_end_id, state }) => Event::default().event("payment").data(format!(
+                "{{\"end_to_end_id\":\"{end_to_end_id}\",\"state\":\"{state}\"}}"
             )),
+            Ok(Moved::Key { request_id, state }) => Event::default()
+                .event("key")
+                .data(format!("{{\"id\":\"{request_id}\",\"state\":\"{state}\"}}")),
             Err(RecvError::Lagged(_)) => Event::default().event("refresh").data("{}"),
             Err(RecvError::Closed) => return None,
         };

@@ -11,6 +11,9 @@ use http::uri::Authority;
 
 use super::problem::Refused;
 
+/// Where the page is from that made the browser ask.
+const FETCH_SITE: &str = "sec-fetch-site";
+
 /// Refuses what a page of another site had a browser send.
 ///
 /// A site whose name is made to resolve to this address (DNS rebinding) is, to the browser, at home here:
@@ -29,7 +32,15 @@ pub(super) async fn guard(request: Request, next: Next) -> Response {
             let of = origin.strip_prefix("http://");
             !of.is_some_and(|of| of.eq_ignore_ascii_case(host))
         });
-    if request.method() == Method::POST && foreign {
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    // A look-up spends a payer's tokens at the DICT although it is a GET. Browsers say who makes them send one.
+    let site = headers.get(FETCH_SITE);
+    let elsewhere = site.is_some_and(|site| !matches!(site.as_bytes(), b"same-origin" | b"none"));
+    if reads && elsewhere && request.uri().path().ends_with("/lookup") {
+        return Refused::forbidden("only this bank's own page may look keys up from a browser")
+            .into_response();
+    }
+    if !reads && foreign {
         return Refused::forbidden("only this bank's own page may send orders from a browser")
             .into_response();
     }

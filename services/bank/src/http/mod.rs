@@ -4,8 +4,11 @@
 mod accounts;
 mod events;
 mod here;
+mod keys;
+mod lookup;
 mod payments;
 mod problem;
+mod request;
 
 use std::sync::Arc;
 
@@ -19,6 +22,7 @@ use pix_runtime::{Clock, Ids, Stopping};
 use serde::Serialize;
 
 use crate::adapters::pg::Reader;
+use crate::dict::Directory;
 use crate::writer::{Bells, Bookkeeper};
 
 /// Octets of an order.
@@ -36,6 +40,7 @@ pub(crate) struct App {
     pub(crate) store: Reader,
     pub(crate) books: Bookkeeper,
     pub(crate) bells: Bells,
+    pub(crate) directory: Directory,
     pub(crate) clock: Box<dyn Clock>,
     pub(crate) ids: Ids,
     pub(crate) stopping: Stopping,
@@ -56,6 +61,13 @@ pub(crate) fn routes(app: Arc<App>) -> Router {
         .route("/api/bank", get(bank))
         .route("/api/accounts", get(accounts::list))
         .route("/api/accounts/{branch}/{number}/entries", get(accounts::entries))
+        .route(
+            "/api/accounts/{branch}/{number}/contacts",
+            get(keys::contacts).post(keys::confirm),
+        )
+        .route("/api/keys", get(keys::list).post(keys::register))
+        .route("/api/keys/{key}", get(keys::show).delete(keys::remove))
+        .route("/api/keys/{key}/lookup", get(lookup::look_up))
         .route("/api/totals", get(accounts::totals))
         .route("/api/payments", post(payments::pay))
         .route("/api/payments/{end_to_end_id}", get(payments::show))

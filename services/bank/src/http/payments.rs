@@ -4,22 +4,25 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
-use bank_core::{Accepted, Course, Destination, Order, OrderKey};
+use bank_core::{Accepted, Course, Destination, Order, OrderKey, OrderRefusal, Payee, read_key};
 use bytes::Bytes;
-use pix_domain::{AccountNumber, AccountType, Branch, EndToEndId, Ispb, Money, TaxId, Text, Timestamp};
+use pix_domain::{AccountNumber, AccountType, Branch, EndToEndId, Ispb, Key, Money, TaxId, Text, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::App;
 use super::accounts::{CounterpartyView, ReasonView};
+use super::lookup;
 use super::problem::Refused;
+use super::request::{field, json, order_key};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PayBody {
     from: FromBody,
     to: ToBody,
+    /// Of the look-up that the payer was shown, when `to` is a key.
+    end_to_end_id: Option<String>,
     amount: String,
     description: Option<String>,
 }
@@ -31,14 +34,16 @@ struct FromBody {
     number: String,
 }
 
+/// A key, or an account.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ToBody {
-    ispb: String,
+    key: Option<String>,
+    ispb: Option<String>,
     branch: Option<String>,
-    number: String,
-    r#type: String,
-    tax_id: String,
+    number: Option<String>,
+    r#type: Option<String>,
+    tax_id: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -54,9 +59,16 @@ pub(super) async fn pay(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<(StatusCode, Json<TakenView>), Refused> {
+    let body: PayBody = json(&headers, &body)?;
+    let name = order_key(&headers)?;
     let now = app.clock.now().to_millis();
-    let id = EndToEndId::new(app.about.ispb, now, app.ids.u128());
-    let order = read(&headers, &body, id, now)?;
+    let fresh = EndToEndId::new(app.about.ispb, now, app.ids.u128());
+    let Asked { mut order, shown } = read(body, name, fresh, now)?;
+    if let (Payee::Key(key), false) = (&order.to, shown) {
+        order.end_to_end_id = look_up(&app, &order, key).await?;
+        // The look-up came first, and the timeline says so.
+        order.accepted_at = app.clock.now().to_millis();
+    }
     let (id, state) = match app.books.order(order).await?? {
         Accepted::ToSend(id) => (id, "pending"),
         Accepted::Settled(id) => (id, "settled"),
@@ -74,48 +86,35 @@ pub(super) async fn pay(
     ))
 }
 
+/// An order, and whether its payer was shown whom the key stands for.
+struct Asked {
+    order: Order,
+    shown: bool,
+}
+
 /// Strings end here.
-fn read(headers: &HeaderMap, body: &[u8], id: EndToEndId, now: Timestamp) -> Result<Order, Refused> {
-    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    // A page of another origin must ask before it sends this type (CORS); one whose name was made to point
-    // here need not, and is kept out by its name (see `here`).
-    if !header(CONTENT_TYPE.as_str()).is_some_and(|kind| kind.starts_with("application/json")) {
-        return Err(Refused::bad_request(
-            "send the order as Content-Type: application/json",
+fn read(body: PayBody, key: Option<OrderKey>, fresh: EndToEndId, now: Timestamp) -> Result<Asked, Refused> {
+    let description = body.description.filter(|text| !text.trim().is_empty());
+    let from = (
+        Branch::parse(body.from.branch.as_bytes()).map_err(|e| field("from.branch", e))?,
+        AccountNumber::parse(body.from.number.as_bytes()).map_err(|e| field("from.number", e))?,
+    );
+    let to = payee(body.to)?;
+    let shown = match body.end_to_end_id {
+        Some(id) => Some(EndToEndId::parse(id.as_bytes()).map_err(|e| field("end_to_end_id", e))?),
+        None => None,
+    };
+    if shown.is_some() && !matches!(to, Payee::Key(_)) {
+        return Err(field(
+            "end_to_end_id",
+            "only a payment by key has one, from the look-up of the key",
         ));
     }
-    let key = match headers.contains_key("idempotency-key") {
-        true => {
-            let key = header("idempotency-key").and_then(|key| OrderKey::parse(key).ok());
-            Some(key.ok_or_else(|| {
-                Refused::bad_request("an Idempotency-Key is 1 to 80 visible ASCII characters")
-            })?)
-        }
-        false => None,
-    };
-    let body: PayBody = serde_json::from_slice(body)
-        .map_err(|e| Refused::bad_request(format!("the order is not as documented: {e}")))?;
-    let description = body.description.filter(|text| !text.trim().is_empty());
-    Ok(Order {
-        end_to_end_id: id,
+    let order = Order {
+        end_to_end_id: shown.unwrap_or(fresh),
         key,
-        from: (
-            Branch::parse(body.from.branch.as_bytes()).map_err(|e| field("from.branch", e))?,
-            AccountNumber::parse(body.from.number.as_bytes()).map_err(|e| field("from.number", e))?,
-        ),
-        to: Destination {
-            ispb: Ispb::parse(body.to.ispb.as_bytes()).map_err(|e| field("to.ispb", e))?,
-            branch: body
-                .to
-                .branch
-                .filter(|branch| !branch.is_empty())
-                .map(|branch| Branch::parse(branch.as_bytes()))
-                .transpose()
-                .map_err(|e| field("to.branch", e))?,
-            number: AccountNumber::parse(body.to.number.as_bytes()).map_err(|e| field("to.number", e))?,
-            kind: AccountType::parse(body.to.r#type.as_bytes()).map_err(|e| field("to.type", e))?,
-            tax_id: TaxId::parse(body.to.tax_id.as_bytes()).map_err(|e| field("to.tax_id", e))?,
-        },
+        from,
+        to,
         amount: Money::parse(body.amount.as_bytes()).map_err(|e| field("amount", e))?,
         description: description
             .as_deref()
@@ -123,11 +122,59 @@ fn read(headers: &HeaderMap, body: &[u8], id: EndToEndId, now: Timestamp) -> Res
             .transpose()
             .map_err(|e| field("description", e))?,
         accepted_at: now,
+    };
+    let shown = shown.is_some();
+    Ok(Asked { order, shown })
+}
+
+fn payee(to: ToBody) -> Result<Payee, Refused> {
+    let Some(key) = to.key else {
+        return Ok(Payee::Account(destination(to)?));
+    };
+    if to.ispb.is_some()
+        || to.branch.is_some()
+        || to.number.is_some()
+        || to.r#type.is_some()
+        || to.tax_id.is_some()
+    {
+        return Err(field("to", "name a key or an account, not both"));
+    }
+    Ok(Payee::Key(read_key(&key).map_err(|e| field("to.key", e))?))
+}
+
+fn destination(to: ToBody) -> Result<Destination, Refused> {
+    let given = |name: &str, value: Option<String>| {
+        value.ok_or_else(|| field(name, "is missing; name an account whole, or a key"))
+    };
+    Ok(Destination {
+        ispb: Ispb::parse(given("to.ispb", to.ispb)?.as_bytes()).map_err(|e| field("to.ispb", e))?,
+        branch: to
+            .branch
+            .filter(|branch| !branch.is_empty())
+            .map(|branch| Branch::parse(branch.as_bytes()))
+            .transpose()
+            .map_err(|e| field("to.branch", e))?,
+        number: AccountNumber::parse(given("to.number", to.number)?.as_bytes())
+            .map_err(|e| field("to.number", e))?,
+        kind: AccountType::parse(given("to.type", to.r#type)?.as_bytes()).map_err(|e| field("to.type", e))?,
+        tax_id: TaxId::parse(given("to.tax_id", to.tax_id)?.as_bytes()).map_err(|e| field("to.tax_id", e))?,
     })
 }
 
-fn field(name: &str, rule: impl std::fmt::Display) -> Refused {
-    Refused::bad_request(format!("{name}: {rule}"))
+/// Looks the key up for a payer who was not shown it; the payment takes the id of the look-up. An order that
+/// was taken before needs none, and gets its first answer.
+async fn look_up(app: &App, order: &Order, key: &Key) -> Result<EndToEndId, Refused> {
+    if let Some(name) = &order.key
+        && app.store.is_used(name).await?
+    {
+        return Ok(order.end_to_end_id);
+    }
+    if order.amount.is_zero() {
+        return Err(OrderRefusal::AmountZero.into());
+    }
+    let payer = app.store.account(order.from.0, order.from.1).await?;
+    let payer = payer.ok_or_else(|| Refused::from(OrderRefusal::PayerUnknown))?;
+    Ok(lookup::find(app, &payer, key.clone()).await?.end_to_end_id)
 }
 
 #[derive(Serialize)]
@@ -141,6 +188,8 @@ pub(super) struct PaymentView {
     amount: String,
     account: Option<OwnAccountView>,
     counterparty: CounterpartyView,
+    /// The receiver's key, when it was paid by one.
+    key: Option<String>,
     description: Option<String>,
     accepted_at: String,
     timeline: Vec<StepView>,
@@ -185,6 +234,7 @@ pub(super) async fn show(
             number: account.number.to_string(),
         }),
         counterparty: (&payment.counterparty).into(),
+        key: payment.key.as_ref().map(|key| key.as_str().to_owned()),
         description: payment.description.as_ref().map(|text| text.as_str().to_owned()),
         accepted_at: payment.accepted_at.to_string(),
         timeline: steps

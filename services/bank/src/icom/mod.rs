@@ -1,6 +1,5 @@
 //! The bank at ICOM: stored messages go out, streams come in.
 
-mod backoff;
 mod poster;
 mod reader;
 

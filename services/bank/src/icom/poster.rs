@@ -14,8 +14,8 @@ use pix_icom::{Icom, Said};
 use pix_runtime::{Ids, Stopping};
 use tokio::task::{Id, JoinSet};
 
-use super::backoff::Backoff;
 use crate::adapters::pg::{self, Waiting};
+use crate::backoff::Backoff;
 use crate::work::{Outcome, Posted, Work};
 use crate::writer::{Bells, Bookkeeper};
 

@@ -10,7 +10,7 @@ use pix_icom::{Channel, Icom, Pulled, gzip};
 use pix_runtime::{Clock, Ids, Stopping};
 use pix_xmldsig::{IssuerSerial, KeySource, VerifyingKey};
 
-use super::backoff::Backoff;
+use crate::backoff::Backoff;
 use crate::messages::{Identity, UnknownSigner, unopenable};
 use crate::work::{Received, Work};
 use crate::writer::Bookkeeper;

@@ -6,7 +6,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use serde_json::json;
 
-use crate::bank::{ANA, OURS, order, world};
+use crate::bank::{ANA, ANA_CPF, OURS, order, world, world_with_dict};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_bank_tells_who_it_is_and_what_it_holds() {
@@ -17,7 +17,7 @@ async fn the_bank_tells_who_it_is_and_what_it_holds() {
         (&json!(OURS), &json!("#0b6e4f"))
     );
     let accounts = bank.get("/api/accounts").await;
-    assert_eq!(accounts.as_array().unwrap().len(), 5);
+    assert_eq!(accounts.as_array().unwrap().len(), 6);
     assert_eq!(accounts[0]["tax_id"], "***.982.247-**", "never the whole CPF");
     assert_eq!(accounts[0]["balance"], "5000.00");
     let page = bank.text("/").await;
@@ -142,4 +142,47 @@ async fn pages_of_other_sites_neither_read_nor_pay() {
         ask(Method::POST, pay, &own, Some(format!("http://{own}"))).await,
         202
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_of_other_sites_neither_look_keys_up_nor_remove_them() {
+    let (_switch, dict, _setup, bank) = world_with_dict().await;
+    let id = bank.register(ANA, "CPF", Some(ANA_CPF)).await;
+    bank.key_becomes(&id, "active").await;
+    let client = Client::builder(TokioExecutor::new()).build_http::<Full<bytes::Bytes>>();
+    let ask = async |method: Method, path: String, header: (&str, &str)| {
+        let request = Request::builder()
+            .method(method)
+            .uri(bank.uri(&path))
+            .header(header.0, header.1);
+        let answer = client
+            .request(request.body(Full::default()).unwrap())
+            .await
+            .unwrap();
+        answer.status().as_u16()
+    };
+    let asked = dict.asked().len();
+    let lookup = format!("/api/keys/%2B5561988880000/lookup?branch=0001&number={ANA}");
+    let site = |site| ("Sec-Fetch-Site", site);
+    assert_eq!(ask(Method::GET, lookup.clone(), site("cross-site")).await, 403);
+    let removal = format!("/api/keys/{ANA_CPF}");
+    let origin = ("Origin", "http://evil.example");
+    assert_eq!(ask(Method::DELETE, removal, origin).await, 403);
+    assert_eq!(dict.asked().len(), asked);
+    assert_eq!(ask(Method::GET, lookup, site("same-origin")).await, 404);
+    assert_eq!(dict.ours(), [ANA_CPF]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_hears_of_a_key_when_it_moves() {
+    let (_switch, _dict, _setup, bank) = world_with_dict().await;
+    let client = Client::builder(TokioExecutor::new()).build_http::<Empty<bytes::Bytes>>();
+    let mut events = client.get(bank.uri("/api/events")).await.unwrap().into_body();
+    let id = bank.register(ANA, "EVP", None).await;
+    let mut heard = String::new();
+    while !heard.contains("\"active\"") {
+        let frame = events.frame().await.unwrap().unwrap();
+        heard += std::str::from_utf8(frame.data_ref().unwrap()).unwrap();
+    }
+    assert!(heard.contains("event: key") && heard.contains(&id), "{heard}");
 }

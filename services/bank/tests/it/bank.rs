@@ -19,6 +19,7 @@ use pix_testkit::{TestPki, empty_database, eventually, free_port};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::dict::Dict;
 use crate::switch::Switch;
 
 pub(crate) const OURS: &str = "11111111";
@@ -31,13 +32,21 @@ pub(crate) const BRUNO: &str = "100002";
 pub(crate) const CLOSED: &str = "100003";
 pub(crate) const BLOCKED: &str = "100004";
 pub(crate) const SALARY: &str = "100005";
-const CUSTOMERS: [(&str, &str, &str, &str, &str); 5] = [
-    (ANA, "CACC", "52998224725", "5000.00", "open"),
+pub(crate) const COMPANY: &str = "100006";
+const CUSTOMERS: [(&str, &str, &str, &str, &str); 6] = [
+    (ANA, "CACC", ANA_CPF, "5000.00", "open"),
     (BRUNO, "CACC", "11144477735", "100.00", "open"),
     (CLOSED, "CACC", "11144477735", "0.00", "closed"),
     (BLOCKED, "CACC", "11144477735", "50.00", "blocked"),
     (SALARY, "SLRY", "11144477735", "0.00", "open"),
+    (COMPANY, "CACC", COMPANY_CNPJ, "0.00", "open"),
 ];
+
+pub(crate) const ANA_CPF: &str = "52998224725";
+pub(crate) const COMPANY_CNPJ: &str = "12ABC34501DE35";
+/// Ana's, by the customers file.
+pub(crate) const ANA_PHONE: &str = "+5561999990000";
+pub(crate) const ANA_EMAIL: &str = "ana@banco.example";
 
 /// The sum of all opening balances.
 pub(crate) const CUSTOMERS_TOTAL: &str = "5150.00";
@@ -46,6 +55,8 @@ pub(crate) const CUSTOMERS_TOTAL: &str = "5150.00";
 pub(crate) struct Setup {
     pub(crate) database_url: String,
     pub(crate) icom: [SocketAddr; 2],
+    /// Nobody listens there unless a test says otherwise.
+    pub(crate) dict: SocketAddr,
     listen: SocketAddr,
     pki: PathBuf,
     spi: PathBuf,
@@ -58,12 +69,19 @@ impl Setup {
     }
 
     pub(crate) fn with_database(pki: &TestPki, icom: [SocketAddr; 2], database_url: String) -> Self {
-        drop(pki.service("spi"));
+        drop((pki.service("spi"), pki.service("dict")));
         let folder = TempDir::with_prefix("pix-bank-").unwrap();
         let account = |(number, kind, tax_id, balance, state): &(&str, &str, &str, &str, &str)| {
+            let (name, contacts) = match *number {
+                ANA => (
+                    "Ana Souza",
+                    format!("phones = [\"{ANA_PHONE}\"]\nemails = [\"{ANA_EMAIL}\"]\n"),
+                ),
+                _ => ("Outro Cliente", String::new()),
+            };
             format!(
-                "[[account]]\nbranch = \"0001\"\nnumber = \"{number}\"\ntype = \"{kind}\"\nname = \"Cliente {number}\"\n\
-                 tax_id = \"{tax_id}\"\nbalance = \"{balance}\"\nstate = \"{state}\"\n"
+                "[[account]]\nbranch = \"0001\"\nnumber = \"{number}\"\ntype = \"{kind}\"\nname = \"{name}\"\n\
+                 tax_id = \"{tax_id}\"\nbalance = \"{balance}\"\nstate = \"{state}\"\n{contacts}"
             )
         };
         let customers: String = CUSTOMERS.iter().map(account).collect();
@@ -73,6 +91,7 @@ impl Setup {
         Self {
             database_url,
             icom,
+            dict: SocketAddr::from(([127, 0, 0, 1], free_port().unwrap())),
             listen,
             spi: pki.join("spi-signature.crt"),
             pki,
@@ -98,6 +117,9 @@ impl Setup {
             ("database.url", self.database_url.clone()),
             ("icom.primary", format!("https://{}", self.icom[0])),
             ("icom.secondary", format!("https://{}", self.icom[1])),
+            ("dict.url", format!("https://{}", self.dict)),
+            ("dict.np_url", format!("https://{}", self.dict)),
+            ("dict.signature_certificate", pem("dict-signature.crt")),
             ("tls.certificate", pem("channel.crt")),
             ("tls.key", pem("channel.key")),
             ("tls.ca", pem("ca.crt")),
@@ -303,12 +325,84 @@ impl Bank {
         ["available", "blocked", "provisional"].map(|pocket| account[pocket].as_str().unwrap().to_owned())
     }
 
+    /// Asks for a key and gives the registration as it was taken.
+    pub(crate) async fn wants(&self, number: &str, kind: &str, key: Option<&str>) -> (u16, Value) {
+        let wish = json!({ "account": { "branch": "0001", "number": number }, "type": kind, "key": key });
+        let (status, body) = self.call(Method::POST, "/api/keys", Some(&wish)).await;
+        (status.as_u16(), body)
+    }
+
+    /// Asks for a key and gives the id of its registration.
+    pub(crate) async fn register(&self, number: &str, kind: &str, key: Option<&str>) -> String {
+        let (status, body) = self.wants(number, kind, key).await;
+        assert_eq!(status, 202, "{body}");
+        body["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Waits until the registration of this id, or the latest of this key, is there in this state.
+    pub(crate) async fn key_becomes(&self, name: &str, state: &str) -> Value {
+        let path = format!("/api/keys/{}", segment(name));
+        eventually(&format!("the key is {state}"), PATIENCE, async || {
+            let (_, key) = self.call(Method::GET, &path, None).await;
+            (key["state"] == state).then_some(key)
+        })
+        .await
+    }
+
+    /// Waits until the registration is requested no more.
+    pub(crate) async fn key_becomes_settled(&self, id: &str) -> Value {
+        eventually("the DICT has answered", PATIENCE, async || {
+            let key = self.get(&format!("/api/keys/{id}")).await;
+            (key["state"] != "requested").then_some(key)
+        })
+        .await
+    }
+
+    /// Waits until the registration carries this reason.
+    pub(crate) async fn key_reason(&self, id: &str, reason: &str) -> Value {
+        eventually("the DICT has refused", PATIENCE, async || {
+            let key = self.get(&format!("/api/keys/{id}")).await;
+            (key["reason"] == reason).then_some(key)
+        })
+        .await
+    }
+
+    /// Asks for a key under a name of the caller's own.
+    pub(crate) async fn wants_named(&self, wish: &Value, name: &str) -> (u16, Value) {
+        let sent = self.send(Method::POST, "/api/keys", Some(wish), Some(name));
+        let (status, body) = sent.await.expect("the bank answers");
+        (status.as_u16(), serde_json::from_slice(&body).unwrap())
+    }
+
+    pub(crate) async fn give_up(&self, key: &str) -> (u16, Value) {
+        let path = format!("/api/keys/{}", segment(key));
+        let (status, body) = self.call(Method::DELETE, &path, None).await;
+        (status.as_u16(), body)
+    }
+
+    /// Whom a key stands for, asked for an account.
+    pub(crate) async fn look_up(&self, number: &str, key: &str) -> (u16, Value) {
+        let path = format!("/api/keys/{}/lookup?branch=0001&number={number}", segment(key));
+        let (status, body) = self.call(Method::GET, &path, None).await;
+        (status.as_u16(), body)
+    }
+
     /// Every pocket together is zero, whatever happened.
     pub(crate) async fn balanced(&self) -> Value {
         let totals = self.get("/api/totals").await;
         assert_eq!(totals["sum"], "0.00", "{totals}");
         totals
     }
+}
+
+/// A key as a segment of a path.
+fn segment(key: &str) -> String {
+    key.replace('+', "%2B").replace('@', "%40")
+}
+
+/// An order from Ana to whoever has the key.
+pub(crate) fn order_by_key(key: &str, amount: &str) -> Value {
+    json!({ "from": { "branch": "0001", "number": ANA }, "to": { "key": key }, "amount": amount })
 }
 
 /// An order from Ana to an account at the other bank.
@@ -369,4 +463,15 @@ pub(crate) async fn world() -> (Switch, Setup, Bank) {
     let setup = Setup::new(&pki, switch.addresses()).await;
     let bank = setup.start().await;
     (switch, setup, bank)
+}
+
+/// A switch, a DICT and a bank that is ready.
+pub(crate) async fn world_with_dict() -> (Switch, Dict, Setup, Bank) {
+    let pki = TestPki::shared().await;
+    let switch = Switch::start(&pki, OURS).await;
+    let dict = Dict::start(&pki).await;
+    let mut setup = Setup::new(&pki, switch.addresses()).await;
+    setup.dict = dict.address();
+    let bank = setup.start().await;
+    (switch, dict, setup, bank)
 }

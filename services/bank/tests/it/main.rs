@@ -1,11 +1,15 @@
-//! The real program, real Postgres, real mutual TLS; the switch is scripted, to provoke what a healthy one
-//! does not do. The end-to-end tests with the real `spi` are elsewhere.
+//! The real program, real Postgres, real mutual TLS; the switch and the DICT are scripted, to provoke
+//! what healthy ones do not do. The end-to-end tests with the real `spi` and `dict` are elsewhere.
 
 #![expect(clippy::unwrap_used, reason = "a helper that panics is a test that fails")]
 
 mod api;
 mod bank;
+mod dict;
 mod faults;
+mod key_faults;
+mod keys;
+mod lookups;
 mod paying;
 mod receiving;
 mod switch;

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use bank_core::{Changes, Payment, Pocket};
+use bank_core::{Changes, KeyChanges, Lookup, Payment, Pocket, Registration};
 use pix_domain::{EndToEndId, MsgId, ResourceId, Timestamp};
 use pix_icom::Channel;
 use sqlx::types::time::OffsetDateTime;
 use sqlx::{Postgres, Transaction};
 
 use super::StoreError;
-use super::rows::{PaymentRow, pocket};
+use super::rows::{PaymentRow, RegistrationRow, pocket};
 use crate::work::Posted;
 
 /// Everything that one batch writes.
@@ -17,6 +17,10 @@ use crate::work::Posted;
 pub(crate) struct Batch {
     /// From the core.
     pub(crate) changes: Changes,
+    /// From the core's keyring.
+    pub(crate) keys: KeyChanges,
+    /// What payers are about to be shown.
+    pub(crate) lookups: Vec<Lookup>,
     /// New messages of ours, signed.
     pub(crate) outbound: Vec<Outbound>,
     /// Messages from the stream.
@@ -65,6 +69,8 @@ pub(super) async fn write(
     write_oddities(tx, &batch.changes).await?;
     write_outbound(tx, &batch.outbound, at).await?;
     write_posted(tx, &batch.posted, at).await?;
+    write_lookups(tx, &batch.lookups).await?;
+    write_keys(tx, &batch.keys, at).await?;
     write_early_refusals(tx, &batch.early_refusals, at).await
 }
 
@@ -158,10 +164,11 @@ async fn write_payments(
     sqlx::query(
         "INSERT INTO payment (end_to_end_id, course, account, receiver, amount, accepted_at, counterparty_ispb,
                               counterparty_branch, counterparty_number, counterparty_kind, counterparty_tax_id,
-                              counterparty_name, description, state, ended_at, refusal, refused_by_us, created_at)
-         SELECT *, $18 FROM UNNEST($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[],
+                              counterparty_name, key, description, state, ended_at, refusal, refused_by_us, created_at)
+         SELECT *, $19 FROM UNNEST($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[],
                                    $6::timestamptz[], $7::text[], $8::text[], $9::text[], $10::text[], $11::text[],
-                                   $12::text[], $13::text[], $14::text[], $15::timestamptz[], $16::text[], $17::boolean[])",
+                                   $12::text[], $13::text[], $14::text[], $15::text[], $16::timestamptz[], $17::text[],
+                                   $18::boolean[])",
     )
     .bind(column(&rows, |r| r.end_to_end_id.as_str()))
     .bind(column(&rows, |r| r.course.as_str()))
@@ -175,6 +182,7 @@ async fn write_payments(
     .bind(column(&rows, |r| r.counterparty_kind.as_str()))
     .bind(column(&rows, |r| r.counterparty_tax_id.as_str()))
     .bind(column(&rows, |r| r.counterparty_name.as_deref()))
+    .bind(column(&rows, |r| r.key.as_deref()))
     .bind(column(&rows, |r| r.description.as_deref()))
     .bind(column(&rows, |r| r.state.as_str()))
     .bind(column(&rows, |r| r.ended_at))
@@ -393,6 +401,128 @@ async fn write_posted(
     .execute(&mut **tx)
     .await?;
     Ok(())
+}
+
+/// Rare enough for one statement each; one that was in already is the same.
+async fn write_lookups(tx: &mut Transaction<'_, Postgres>, lookups: &[Lookup]) -> Result<(), StoreError> {
+    for lookup in lookups {
+        let to = &lookup.to;
+        let at: OffsetDateTime = lookup.at.into();
+        sqlx::query(
+            "INSERT INTO lookup (end_to_end_id, account, kind, key, ispb, branch, number, account_kind, tax_id,
+                                 name, at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT DO NOTHING",
+        )
+        .bind(lookup.end_to_end_id.as_str())
+        .bind(lookup.account.0)
+        .bind(lookup.key.kind().as_str())
+        .bind(lookup.key.as_str())
+        .bind(to.ispb.as_str())
+        .bind(to.branch.map(|branch| branch.to_string()))
+        .bind(to.number.as_str())
+        .bind(to.kind.as_str())
+        .bind(to.tax_id.as_str())
+        .bind(to.name.as_ref().map_or("", |name| name.as_str()))
+        .bind(at)
+        .execute(&mut **tx)
+        .await?;
+    }
+    Ok(())
+}
+
+/// Registrations, their timelines, and contacts.
+async fn write_keys(
+    tx: &mut Transaction<'_, Postgres>,
+    keys: &KeyChanges,
+    at: OffsetDateTime,
+) -> Result<(), StoreError> {
+    for new in &keys.created {
+        insert_registration(tx, new).await?;
+    }
+    for next in &keys.updated {
+        update_registration(tx, next).await?;
+    }
+    if !keys.steps.is_empty() {
+        let steps = &keys.steps;
+        sqlx::query(
+            "INSERT INTO key_step (request_id, stage, at, detail)
+             SELECT * FROM UNNEST($1::text[], $2::text[], $3::timestamptz[], $4::text[])",
+        )
+        .bind(steps.iter().map(|s| s.request_id.to_string()).collect::<Vec<_>>())
+        .bind(steps.iter().map(|s| s.stage.as_str()).collect::<Vec<_>>())
+        .bind(steps.iter().map(|s| s.at.into()).collect::<Vec<OffsetDateTime>>())
+        .bind(steps.iter().map(|s| s.detail.as_deref()).collect::<Vec<_>>())
+        .execute(&mut **tx)
+        .await?;
+    }
+    if !keys.contacts.is_empty() {
+        sqlx::query(
+            "INSERT INTO contact (tax_id, contact, confirmed_at)
+             SELECT *, $3 FROM UNNEST($1::text[], $2::text[]) ON CONFLICT DO NOTHING",
+        )
+        .bind(
+            keys.contacts
+                .iter()
+                .map(|(id, _)| id.as_str())
+                .collect::<Vec<_>>(),
+        )
+        .bind(
+            keys.contacts
+                .iter()
+                .map(|(_, key)| key.as_str())
+                .collect::<Vec<_>>(),
+        )
+        .bind(at)
+        .execute(&mut **tx)
+        .await?;
+    }
+    Ok(())
+}
+
+async fn insert_registration(
+    tx: &mut Transaction<'_, Postgres>,
+    new: &Registration,
+) -> Result<(), StoreError> {
+    let row = RegistrationRow::from(new);
+    sqlx::query(
+        "INSERT INTO key_registration (request_id, account, kind, key, wish, requested_at, state, sent, refusal)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+    )
+    .bind(row.request_id)
+    .bind(row.account)
+    .bind(row.kind)
+    .bind(row.key)
+    .bind(row.wish)
+    .bind(row.requested_at)
+    .bind(row.state)
+    .bind(row.sent)
+    .bind(row.refusal)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// The condition says again what the core does: an end is final, and a key is never another one.
+async fn update_registration(
+    tx: &mut Transaction<'_, Postgres>,
+    next: &Registration,
+) -> Result<(), StoreError> {
+    let row = RegistrationRow::from(next);
+    let changed = sqlx::query(
+        "UPDATE key_registration SET key = $2, state = $3, sent = $4, refusal = $5
+          WHERE request_id = $1 AND state IN ('requested', 'active', 'removing') AND (key IS NULL OR key = $2)",
+    )
+    .bind(row.request_id)
+    .bind(row.key)
+    .bind(row.state)
+    .bind(row.sent)
+    .bind(row.refusal)
+    .execute(&mut **tx)
+    .await?;
+    match changed.rows_affected() {
+        1 => Ok(()),
+        _ => Err(StoreError::Corrupt("registration that goes on after its end")),
+    }
 }
 
 async fn write_early_refusals(

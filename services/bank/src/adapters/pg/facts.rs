@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 
-use bank_core::{Account, EarlyStatus, Facts, OrderKey, Payment};
-use pix_domain::{AccountNumber, EndToEndId, MsgId, ResourceId, StatusReason};
+use bank_core::{Account, EarlyStatus, Facts, KeyFacts, Lookup, OrderKey, Payment, Registration};
+use pix_domain::{AccountNumber, EndToEndId, Key, MsgId, RequestId, ResourceId, StatusReason, TaxId};
 use sqlx::types::time::OffsetDateTime;
 use sqlx::{Postgres, Transaction};
 
 use super::StoreError;
-use super::rows::{AccountRow, PaymentRow, corrupt, end_to_end_id};
+use super::rows::{AccountRow, LookupRow, PaymentRow, RegistrationRow, corrupt, end_to_end_id, key, tax_id};
 
 /// The names in a batch.
 #[derive(Debug, Default)]
@@ -27,6 +27,14 @@ pub(crate) struct Names {
     pub(crate) references: Vec<ResourceId>,
     /// PI-ResourceIds that the door gave our messages.
     pub(crate) taken: Vec<ResourceId>,
+    /// What orders by key were shown.
+    pub(crate) lookups: Vec<EndToEndId>,
+    /// Registrations of keys, by request.
+    pub(crate) registrations: Vec<RequestId>,
+    /// Registrations of keys, by the caller's own name.
+    pub(crate) wishes: Vec<OrderKey>,
+    /// Keys whose live registrations and confirmed owners matter.
+    pub(crate) dict_keys: Vec<Key>,
 }
 
 /// What there is under those names.
@@ -34,6 +42,8 @@ pub(crate) struct Names {
 pub(crate) struct Known {
     /// For the core.
     pub(crate) facts: Facts,
+    /// For the core's keyring.
+    pub(crate) keys: KeyFacts,
     /// Messages from the stream that were applied before.
     pub(crate) inbound: Vec<ResourceId>,
     /// Our messages: kind, and payments they carry.
@@ -62,6 +72,10 @@ pub(super) async fn gather(
         inbound: known_inbound(tx, &names.inbound).await?,
         by_resource: by_resource(tx, &names.references).await?,
         early_refusals: early_refusals(tx, &names.taken).await?,
+        keys: KeyFacts {
+            registrations: registrations(tx, &names).await?,
+            contacts: contacts(tx, &names.dict_keys).await?,
+        },
         ..Known::default()
     };
     names.outbound.extend(known.by_resource.values());
@@ -73,12 +87,17 @@ pub(super) async fn gather(
     names.payments.extend(keys.iter().map(|(_, id)| *id));
     let payments = payments(tx, &names.payments).await?;
     let early = early_statuses(tx, &names.payments).await?;
+    let lookups = lookups(tx, &names.lookups).await?;
+    names
+        .accounts
+        .extend(lookups.iter().map(|lookup| lookup.to.number));
     let accounts = accounts(tx, &names.accounts, &payments).await?;
     known.facts = Facts {
         accounts,
         payments,
         early,
         keys,
+        lookups,
     };
     Ok(known)
 }
@@ -203,6 +222,51 @@ async fn payments(
         .fetch_all(&mut **tx)
         .await?;
     rows.into_iter().map(TryInto::try_into).collect()
+}
+
+async fn lookups(tx: &mut Transaction<'_, Postgres>, ids: &[EndToEndId]) -> Result<Vec<Lookup>, StoreError> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows: Vec<LookupRow> = sqlx::query_as("SELECT * FROM lookup WHERE end_to_end_id = ANY($1)")
+        .bind(texts(ids))
+        .fetch_all(&mut **tx)
+        .await?;
+    rows.into_iter().map(TryInto::try_into).collect()
+}
+
+async fn registrations(
+    tx: &mut Transaction<'_, Postgres>,
+    names: &Names,
+) -> Result<Vec<Registration>, StoreError> {
+    if names.registrations.is_empty() && names.wishes.is_empty() && names.dict_keys.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows: Vec<RegistrationRow> = sqlx::query_as(
+        "SELECT * FROM key_registration
+          WHERE request_id = ANY($1) OR wish = ANY($2)
+             OR (key = ANY($3) AND state IN ('requested', 'active', 'removing'))",
+    )
+    .bind(texts(&names.registrations))
+    .bind(names.wishes.iter().map(OrderKey::as_str).collect::<Vec<_>>())
+    .bind(names.dict_keys.iter().map(Key::as_str).collect::<Vec<_>>())
+    .fetch_all(&mut **tx)
+    .await?;
+    rows.into_iter().map(TryInto::try_into).collect()
+}
+
+async fn contacts(tx: &mut Transaction<'_, Postgres>, keys: &[Key]) -> Result<Vec<(TaxId, Key)>, StoreError> {
+    if keys.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows: Vec<(String, String)> =
+        sqlx::query_as("SELECT tax_id, contact FROM contact WHERE contact = ANY($1)")
+            .bind(keys.iter().map(Key::as_str).collect::<Vec<_>>())
+            .fetch_all(&mut **tx)
+            .await?;
+    rows.iter()
+        .map(|(holder, contact)| Ok((tax_id(holder)?, key(contact)?)))
+        .collect()
 }
 
 async fn early_statuses(

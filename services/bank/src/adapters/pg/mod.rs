@@ -5,6 +5,7 @@
 
 mod changes;
 mod facts;
+mod keys;
 mod read;
 mod rows;
 mod seed;
@@ -18,6 +19,7 @@ use tracing::log::LevelFilter;
 
 pub(crate) use changes::{Batch, Inbound, Outbound};
 pub(crate) use facts::{Known, Names};
+pub(crate) use keys::{KeyLine, OpenQuestion};
 pub(crate) use read::{PaymentLine, Reader, Waiting};
 pub(crate) use seed::Customer;
 

@@ -14,7 +14,7 @@ const HISTORY_MAX: i64 = 100;
 
 /// Reads committed facts.
 #[derive(Clone)]
-pub(crate) struct Reader(PgPool);
+pub(crate) struct Reader(pub(super) PgPool);
 
 /// A payment in a list.
 #[derive(Debug)]
@@ -96,7 +96,7 @@ impl Reader {
         row.map(TryInto::try_into).transpose()
     }
 
-    async fn accounts_by_id(&self, ids: &[i64]) -> Result<Vec<Account>, StoreError> {
+    pub(super) async fn accounts_by_id(&self, ids: &[i64]) -> Result<Vec<Account>, StoreError> {
         if ids.is_empty() {
             return Ok(Vec::new());
         }

@@ -1,10 +1,12 @@
 //! Between rows and domain values.
 
 use bank_core::{
-    Account, AccountId, AccountState, Balances, Counterparty, Course, Incoming, Outgoing, Payment, Pocket,
-    Refusal,
+    Account, AccountId, AccountState, Balances, Counterparty, Course, DictRefusal, Incoming, KeyState,
+    Lookup, OrderKey, Outgoing, Payment, Pocket, Refusal, Registration,
 };
-use pix_domain::{AccountNumber, AccountType, Branch, EndToEndId, Ispb, Money, TaxId, Text};
+use pix_domain::{
+    AccountNumber, AccountType, Branch, EndToEndId, Ispb, Key, KeyType, Money, RequestId, TaxId, Text,
+};
 use sqlx::types::time::OffsetDateTime;
 
 use super::StoreError;
@@ -36,12 +38,21 @@ fn kind(text: &str) -> Result<AccountType, StoreError> {
     AccountType::parse(text.as_bytes()).map_err(|_| StoreError::Corrupt("account type"))
 }
 
-fn tax_id(text: &str) -> Result<TaxId, StoreError> {
+pub(super) fn tax_id(text: &str) -> Result<TaxId, StoreError> {
     TaxId::parse(text.as_bytes()).map_err(|_| StoreError::Corrupt("tax_id"))
 }
 
 fn text<const MAX: usize>(text: &str) -> Result<Text<MAX>, StoreError> {
     Text::parse(text).map_err(|_| StoreError::Corrupt("text"))
+}
+
+pub(super) fn request_id(text: &str) -> Result<RequestId, StoreError> {
+    RequestId::parse(text).map_err(|_| StoreError::Corrupt("request_id"))
+}
+
+/// A key, whose kind its form tells.
+pub(super) fn key(text: &str) -> Result<Key, StoreError> {
+    bank_core::read_key(text).map_err(|_| StoreError::Corrupt("key"))
 }
 
 #[derive(sqlx::FromRow)]
@@ -94,6 +105,7 @@ pub(super) struct PaymentRow {
     pub(super) counterparty_kind: String,
     pub(super) counterparty_tax_id: String,
     pub(super) counterparty_name: Option<String>,
+    pub(super) key: Option<String>,
     pub(super) description: Option<String>,
     pub(super) state: String,
     pub(super) ended_at: Option<OffsetDateTime>,
@@ -126,6 +138,7 @@ impl From<&Payment> for PaymentRow {
             counterparty_kind: to.kind.as_str().to_owned(),
             counterparty_tax_id: to.tax_id.as_str().to_owned(),
             counterparty_name: to.name.as_ref().map(|name| name.as_str().to_owned()),
+            key: payment.key.as_ref().map(|key| key.as_str().to_owned()),
             description: payment.description.as_ref().map(|text| text.as_str().to_owned()),
             state: payment.state().to_owned(),
             ended_at: payment.ended_at().map(Into::into),
@@ -152,6 +165,7 @@ impl TryFrom<PaymentRow> for Payment {
             amount: money(row.amount)?,
             accepted_at: row.accepted_at.into(),
             counterparty,
+            key: row.key.as_deref().map(key).transpose()?,
             description: row.description.as_deref().map(text).transpose()?,
             course: course(&row)?,
         })
@@ -202,6 +216,114 @@ fn course(row: &PaymentRow) -> Result<Course, StoreError> {
                 settled_at: at()?,
             })
         }
+    }
+}
+
+/// A row of `key_registration`.
+#[derive(sqlx::FromRow)]
+pub(super) struct RegistrationRow {
+    pub(super) request_id: String,
+    pub(super) account: i64,
+    pub(super) kind: String,
+    pub(super) key: Option<String>,
+    pub(super) wish: Option<String>,
+    pub(super) requested_at: OffsetDateTime,
+    pub(super) state: String,
+    pub(super) sent: bool,
+    pub(super) refusal: Option<String>,
+}
+
+impl From<&Registration> for RegistrationRow {
+    fn from(registration: &Registration) -> Self {
+        let (sent, refusal) = match &registration.state {
+            KeyState::Requested { sent } | KeyState::Removing { sent } => (*sent, None),
+            KeyState::Refused { why } => (true, Some(why.as_str().to_owned())),
+            KeyState::Active { kept } => (true, kept.as_ref().map(|why| why.as_str().to_owned())),
+            KeyState::Removed | KeyState::Lost => (true, None),
+        };
+        Self {
+            request_id: registration.request_id.to_string(),
+            account: registration.account.0,
+            kind: registration.kind.as_str().to_owned(),
+            key: registration.key.as_ref().map(|key| key.as_str().to_owned()),
+            wish: registration.wish.as_ref().map(|wish| wish.as_str().to_owned()),
+            requested_at: registration.requested_at.into(),
+            state: registration.state.as_str().to_owned(),
+            sent,
+            refusal,
+        }
+    }
+}
+
+impl TryFrom<RegistrationRow> for Registration {
+    type Error = StoreError;
+
+    fn try_from(row: RegistrationRow) -> Result<Self, StoreError> {
+        let kind = KeyType::parse(row.kind.as_bytes()).map_err(|_| StoreError::Corrupt("kind of key"))?;
+        let read = |text: &String| Key::parse(kind, text).map_err(|_| StoreError::Corrupt("key"));
+        let refusal = row.refusal.as_deref().map(DictRefusal::parse);
+        let state = match row.state.as_str() {
+            "requested" => KeyState::Requested { sent: row.sent },
+            "active" => KeyState::Active { kept: refusal },
+            "refused" => KeyState::Refused {
+                why: refusal.ok_or_else(corrupt("refusal of a key"))?,
+            },
+            "removing" => KeyState::Removing { sent: row.sent },
+            "removed" => KeyState::Removed,
+            "lost" => KeyState::Lost,
+            _ => return Err(StoreError::Corrupt("state of a key")),
+        };
+        Ok(Self {
+            request_id: request_id(&row.request_id)?,
+            account: AccountId(row.account),
+            kind,
+            key: row.key.as_ref().map(read).transpose()?,
+            wish: row
+                .wish
+                .as_deref()
+                .map(|wish| OrderKey::parse(wish).map_err(|_| StoreError::Corrupt("wish")))
+                .transpose()?,
+            requested_at: row.requested_at.into(),
+            state,
+        })
+    }
+}
+
+/// A row of `lookup`.
+#[derive(sqlx::FromRow)]
+pub(super) struct LookupRow {
+    end_to_end_id: String,
+    account: i64,
+    kind: String,
+    key: String,
+    ispb: String,
+    branch: Option<String>,
+    number: String,
+    account_kind: String,
+    tax_id: String,
+    name: String,
+    at: OffsetDateTime,
+}
+
+impl TryFrom<LookupRow> for Lookup {
+    type Error = StoreError;
+
+    fn try_from(row: LookupRow) -> Result<Self, StoreError> {
+        let of_key = KeyType::parse(row.kind.as_bytes()).map_err(|_| StoreError::Corrupt("kind of key"))?;
+        Ok(Self {
+            end_to_end_id: end_to_end_id(&row.end_to_end_id)?,
+            account: AccountId(row.account),
+            key: Key::parse(of_key, &row.key).map_err(|_| StoreError::Corrupt("key"))?,
+            to: Counterparty {
+                ispb: Ispb::parse(row.ispb.as_bytes()).map_err(|_| StoreError::Corrupt("ispb"))?,
+                branch: row.branch.as_deref().map(branch).transpose()?,
+                number: number(&row.number)?,
+                kind: kind(&row.account_kind)?,
+                tax_id: tax_id(&row.tax_id)?,
+                name: Some(text(&row.name)?),
+            },
+            at: row.at.into(),
+        })
     }
 }
 

@@ -1,7 +1,7 @@
 //! Accounts of the customers file.
 
 use bank_core::AccountState;
-use pix_domain::{AccountNumber, AccountType, Branch, Money, TaxId, Text, Timestamp};
+use pix_domain::{AccountNumber, AccountType, Branch, Key, Money, TaxId, Text, Timestamp};
 use sqlx::types::time::OffsetDateTime;
 use sqlx::{Postgres, Transaction};
 
@@ -17,6 +17,8 @@ pub(crate) struct Customer {
     pub(crate) tax_id: TaxId,
     pub(crate) balance: Money,
     pub(crate) state: AccountState,
+    /// Phones and e-mails that are known to be the holder's.
+    pub(crate) contacts: Vec<Key>,
 }
 
 /// Opens the accounts that are not there; what is there stays as it is. Gives how many were opened.
@@ -60,5 +62,29 @@ pub(super) async fn open_accounts(
         .bind(total)
         .execute(&mut **tx)
         .await?;
+    confirm_contacts(tx, customers, at).await?;
     Ok(opened.len())
+}
+
+/// Contacts of the file, also of customers who have been here for long.
+async fn confirm_contacts(
+    tx: &mut Transaction<'_, Postgres>,
+    customers: &[Customer],
+    at: OffsetDateTime,
+) -> Result<(), StoreError> {
+    let each = |c: &'_ Customer| -> Vec<(String, String)> {
+        let of = |key: &Key| (c.tax_id.as_str().to_owned(), key.as_str().to_owned());
+        c.contacts.iter().map(of).collect()
+    };
+    let (holders, contacts): (Vec<_>, Vec<_>) = customers.iter().flat_map(each).unzip();
+    sqlx::query(
+        "INSERT INTO contact (tax_id, contact, confirmed_at)
+         SELECT *, $3 FROM UNNEST($1::text[], $2::text[]) ON CONFLICT DO NOTHING",
+    )
+    .bind(holders)
+    .bind(contacts)
+    .bind(at)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
 }

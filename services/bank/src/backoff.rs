@@ -8,27 +8,27 @@ use pix_runtime::{Ids, Stopping};
 const FIRST: Duration = Duration::from_millis(50);
 /// The longest pause that we choose ourselves.
 const LONGEST: Duration = Duration::from_secs(5);
-/// The longest pause that the switch may ask for.
+/// The longest pause that the other side may ask for.
 const ASKED_MAX: Duration = Duration::from_secs(60);
 
 /// Doubles the pause up to a limit; each between half of it and all of it, so that clients drift apart.
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     ids: Ids,
     next: Duration,
 }
 
 impl Backoff {
-    pub(super) fn new(ids: Ids) -> Self {
+    pub(crate) fn new(ids: Ids) -> Self {
         Self { ids, next: FIRST }
     }
 
     /// All is well again.
-    pub(super) fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.next = FIRST;
     }
 
-    /// How long to wait now: what the switch asked for, or our own next pause.
-    pub(super) fn pause(&mut self, asked: Option<Duration>) -> Duration {
+    /// How long to wait now: what the other side asked for, or our own next pause.
+    pub(crate) fn pause(&mut self, asked: Option<Duration>) -> Duration {
         let [chance] = self.ids.bytes::<1>();
         let own = self.next / 2 + self.next / 2 * u32::from(chance) / 255;
         self.next = (self.next * 2).min(LONGEST);
@@ -36,7 +36,7 @@ impl Backoff {
     }
 
     /// Waits; false when the stop came first.
-    pub(super) async fn wait(&mut self, asked: Option<Duration>, stopping: &Stopping) -> bool {
+    pub(crate) async fn wait(&mut self, asked: Option<Duration>, stopping: &Stopping) -> bool {
         let pause = self.pause(asked);
         tokio::select! {
             () = stopping.stopped() => false,
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_grow_to_a_limit_and_obey_the_switch_within_reason() {
+    fn pauses_grow_to_a_limit_and_obey_the_other_side_within_reason() {
         let mut backoff = Backoff::new(Ids::seeded(1));
         let first = backoff.pause(None);
         assert!(first >= FIRST / 2 && first <= FIRST, "{first:?}");
