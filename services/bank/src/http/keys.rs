@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use bank_core::{DictRefusal, KeyState, KeyTaken, Wish, read_key};
@@ -115,14 +116,14 @@ impl From<KeyLine> for KeyView {
 /// `GET /api/keys`: registrations in any state, newest first; with `?branch=&number=`, of one account.
 pub(super) async fn list(
     State(app): State<Arc<App>>,
-    Query(of): Query<OfAccount>,
+    of: Result<Query<OfAccount>, QueryRejection>,
 ) -> Result<Json<Vec<KeyView>>, Refused> {
+    let one_account = || Refused::bad_request("name an account by both: ?branch=0001&number=100001");
+    let Query(of) = of.map_err(|_| one_account())?;
     let of = match (of.branch, of.number) {
         (Some(branch), Some(number)) => Some(accounts::find(&app, &branch, &number).await?.id),
         (None, None) => None,
-        (Some(_), None) | (None, Some(_)) => {
-            return Err(Refused::bad_request("name an account by branch and number"));
-        }
+        (Some(_), None) | (None, Some(_)) => return Err(one_account()),
     };
     let lines = app.store.keys(of).await?;
     Ok(Json(lines.into_iter().map(KeyView::from).collect()))
@@ -131,9 +132,9 @@ pub(super) async fn list(
 /// `GET /api/keys/{key}`: the latest registration of the key, or the one of this id.
 pub(super) async fn show(
     State(app): State<Arc<App>>,
-    Path(name): Path<String>,
+    name: Result<Path<String>, PathRejection>,
 ) -> Result<Json<KeyView>, Refused> {
-    let line = app.store.key(&name).await?;
+    let line = app.store.key(&segment(name)?).await?;
     let line = line.ok_or_else(|| Refused::from(bank_core::KeyRefusal::KeyUnknown))?;
     Ok(Json(line.into()))
 }
@@ -164,11 +165,17 @@ pub(super) async fn register(
 #[tracing::instrument(name = "remove_key", skip_all)]
 pub(super) async fn remove(
     State(app): State<Arc<App>>,
-    Path(key): Path<String>,
+    key: Result<Path<String>, PathRejection>,
 ) -> Result<(StatusCode, Json<KeyView>), Refused> {
-    let key = read_key(&key).map_err(|e| field("key", e))?;
+    let key = read_key(&segment(key)?).map_err(|e| field("key", e))?;
     let taken = app.books.keys(KeyWork::Remove(key)).await??;
     answer(&app, taken).await
+}
+
+/// The key of a path.
+pub(super) fn segment(path: Result<Path<String>, PathRejection>) -> Result<String, Refused> {
+    let Path(segment) = path.map_err(|_| field("key", "is not UTF-8 behind its percent signs"))?;
+    Ok(segment)
 }
 
 const KINDS: &str = "the type of a key is CPF, CNPJ, PHONE, EMAIL or EVP";

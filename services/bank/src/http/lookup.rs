@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use bank_core::{Account, AccountState, Counterparty, DictRefusal, KeyState, Lookup, OrderRefusal, read_key};
 use pix_dict_api::Entry;
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::App;
 use super::accounts;
+use super::keys::segment;
 use super::problem::Refused;
 use super::request::field;
 use crate::dict::LookupFailure;
@@ -41,12 +43,12 @@ pub(super) struct LookupView {
 #[tracing::instrument(name = "look_up", skip_all)]
 pub(super) async fn look_up(
     State(app): State<Arc<App>>,
-    Path(key): Path<String>,
-    payer: Result<Query<Payer>, axum::extract::rejection::QueryRejection>,
+    key: Result<Path<String>, PathRejection>,
+    payer: Result<Query<Payer>, QueryRejection>,
 ) -> Result<Json<LookupView>, Refused> {
     let Query(payer) =
         payer.map_err(|_| Refused::bad_request("name the paying account: ?branch=0001&number=100001"))?;
-    let key = read_key(&key).map_err(|e| field("key", e))?;
+    let key = read_key(&segment(key)?).map_err(|e| field("key", e))?;
     let payer = accounts::find(&app, &payer.branch, &payer.number).await?;
     let found = find(&app, &payer, key).await?;
     let own = found.to.ispb == app.about.ispb;

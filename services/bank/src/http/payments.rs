@@ -174,6 +174,11 @@ async fn look_up(app: &App, order: &Order, key: &Key) -> Result<EndToEndId, Refu
     }
     let payer = app.store.account(order.from.0, order.from.1).await?;
     let payer = payer.ok_or_else(|| Refused::from(OrderRefusal::PayerUnknown))?;
+    let available = payer.balances.available;
+    // The book judges again; what cannot be paid is not worth a token of the payer's at the DICT.
+    if available < order.amount {
+        return Err(OrderRefusal::InsufficientFunds { available }.into());
+    }
     Ok(lookup::find(app, &payer, key.clone()).await?.end_to_end_id)
 }
 

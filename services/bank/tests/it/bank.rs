@@ -258,6 +258,13 @@ impl Bank {
         (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
     }
 
+    /// `Retry-After` of what a GET answers.
+    pub(crate) async fn retry_after(&self, path: &str) -> Option<String> {
+        let answer = self.client.get(self.uri(path)).await.expect("the bank answers");
+        let value = answer.headers().get("Retry-After")?;
+        Some(value.to_str().unwrap().to_owned())
+    }
+
     pub(crate) fn uri(&self, path: &str) -> http::Uri {
         format!("{}{path}", self.base).parse().unwrap()
     }

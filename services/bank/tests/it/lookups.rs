@@ -154,6 +154,8 @@ async fn an_own_key_is_a_book_transfer_that_asks_nobody() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_look_up_that_the_dict_refuses_says_why_and_pays_nothing() {
     let (switch, dict, _setup, bank) = world_with_dict().await;
+    assert_eq!(bank.refused(&order_by_key(CARLA, "5000.01")).await.0, 422);
+    assert_eq!(dict.lookups(), 0, "what cannot be paid is not looked up");
     let (status, problem) = bank.look_up(ANA, CARLA).await;
     assert_eq!(
         (status, &problem["detail"]),
@@ -178,6 +180,12 @@ async fn a_look_up_that_the_dict_refuses_says_why_and_pays_nothing() {
             "{problem}"
         );
     }
+    dict.plan(&[Fate::TurnedAway(ProblemKind::RateLimited)]);
+    let path = format!(
+        "/api/keys/{}/lookup?branch=0001&number={ANA}",
+        CARLA.replace('+', "%2B")
+    );
+    assert_eq!(bank.retry_after(&path).await.as_deref(), Some("30"));
     dict.plant(CARLA, "11222333000181", "Carla Dias");
     dict.plan(&[Fate::DoneThenGarbage]);
     assert_eq!(
@@ -187,6 +195,10 @@ async fn a_look_up_that_the_dict_refuses_says_why_and_pays_nothing() {
     );
 
     for path in [
+        "/api/keys?branch=0001",
+        "/api/keys?surprise=1",
+        "/api/keys/%FF",
+        "/api/keys/%FF/lookup?branch=0001&number=100001",
         "/api/keys/nonsense/lookup?branch=0001&number=100001",
         "/api/keys/52998224725/lookup",
         "/api/keys/52998224725/lookup?branch=x&number=100001",
