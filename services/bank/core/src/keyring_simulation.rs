@@ -172,7 +172,7 @@ fn a_contact_is_confirmed_before_it_is_a_key() {
 }
 
 #[test]
-fn nine_steps_lead_to_a_key() {
+fn eight_steps_lead_to_a_key_and_the_ninth_to_none() {
     let mut store = Store::default();
     store.register(&wish(1, KeyType::Evp, None)).unwrap();
     store.hear(1, KeyEvent::Asking);
@@ -184,7 +184,7 @@ fn nine_steps_lead_to_a_key() {
     assert_eq!(store.state(1), "active", "an answer is heard once");
     assert_eq!(store.registrations[&request(1)].key, Some(drawn));
     let stages: Vec<_> = store.steps.iter().map(|step| step.stage.as_str()).collect();
-    let nine = [
+    let eight = [
         "requested",
         "format_checked",
         "ownership_checked",
@@ -194,7 +194,14 @@ fn nine_steps_lead_to_a_key() {
         "event",
         "confirmed",
     ];
-    assert_eq!(stages, nine);
+    assert_eq!(stages, eight);
+    store.register(&wish(2, KeyType::Evp, None)).unwrap();
+    store.hear(2, KeyEvent::Refused(DictRefusal::LimitExceeded));
+    store.hear(2, created(Key::random(8)));
+    assert_eq!(store.state(2), "refused");
+    let last = store.steps.last().expect("steps were taken");
+    let told = (last.stage, last.detail.as_deref());
+    assert_eq!(told, (KeyStage::Refused, Some("EntryLimitExceeded")));
 }
 
 #[test]
