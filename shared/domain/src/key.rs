@@ -111,8 +111,9 @@ impl Key {
     pub fn guess(text: &str) -> Result<Self, InvalidKey> {
         let raw = text.as_bytes();
         let kind = match raw {
-            [b'+', ..] => KeyType::Phone,
+            // First: an e-mail may begin with `+`.
             _ if raw.contains(&b'@') => KeyType::Email,
+            [b'+', ..] => KeyType::Phone,
             _ if raw.len() == 36 => KeyType::Evp,
             _ if raw.len() == 14 => KeyType::Cnpj,
             _ if raw.len() == 11 => KeyType::Cpf,
@@ -398,6 +399,7 @@ mod tests {
             ("12ABC34501DE35", KeyType::Cnpj),
             ("+5510998765432", KeyType::Phone),
             ("pix@bcb.gov.br", KeyType::Email),
+            ("+pix@bcb.gov.br", KeyType::Email),
             ("123e4567-e89b-12d3-a456-426655440000", KeyType::Evp),
         ] {
             assert_eq!(Key::guess(text).expect(text).kind(), kind, "{text}");
