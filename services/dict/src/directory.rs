@@ -73,7 +73,7 @@ impl Directory {
         answering: Option<Answering>,
     ) -> Result<Registered, Failure<CreateRefusal>> {
         for _ in 0..ATTEMPTS_MAX {
-            let attempt = self.try_create(command, answering);
+            let attempt = Box::pin(self.try_create(command, answering));
             if let Some(done) = self.finish(attempt).await? {
                 return Ok(done);
             }
@@ -169,7 +169,7 @@ impl Directory {
         command: &Update,
         may_act: impl Fn(Ispb) -> bool + Sync,
     ) -> Result<Entry, Failure<UpdateRefusal>> {
-        let done = self.finish(self.try_update(command, may_act)).await?;
+        let done = self.finish(Box::pin(self.try_update(command, may_act))).await?;
         done.ok_or_else(|| StoreError::Contended.into())
     }
 
@@ -229,7 +229,7 @@ impl Directory {
 
     /// Removes an entry.
     pub(crate) async fn delete(&self, command: &Delete) -> Result<(), Failure<DeleteRefusal>> {
-        let done = self.finish(self.try_delete(command)).await?;
+        let done = self.finish(Box::pin(self.try_delete(command))).await?;
         done.ok_or_else(|| StoreError::Contended.into())
     }
 

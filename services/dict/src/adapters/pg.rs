@@ -85,7 +85,7 @@ impl Readers {
         let was_kept = kept.is_some();
         let connection = match kept {
             Some(connection) => connection,
-            None => in_time(connect(&self.url)).await?,
+            None => in_time(Box::pin(connect(&self.url))).await?,
         };
         Ok(Reader {
             connection,

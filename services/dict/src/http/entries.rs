@@ -73,7 +73,7 @@ pub(super) async fn get(
         let entry = found.ok_or_else(Refusal::no_entry)?.entry;
         may_query(&entry, requesting.ispb)?;
         let statistics = match with_statistics {
-            true => Some(app.statistics.of(&entry).await?),
+            true => Some(Box::pin(app.statistics.of(&entry)).await?),
             false => None,
         };
         let response = answers::with_entry(EntryRoot::Get, app.answering(), entry, statistics);
@@ -175,7 +175,7 @@ pub(super) async fn statistics(
     limited(app, ask, async {
         let found = app.directory.find(&key).await?;
         let entry = found.ok_or_else(Refusal::no_entry)?.entry;
-        let statistics = app.statistics.of(&entry).await?;
+        let statistics = Box::pin(app.statistics.of(&entry)).await?;
         let response = Response::GetEntryStatistics(GetEntryStatisticsResponse {
             head: app.answering().head(),
             key: Cow::Owned(key),

@@ -3,6 +3,23 @@
 //! A request passes, in this order: its route; the participant of the channel's certificate; its bucket; its body and
 //! signature; the participants that it names; its reason; its fields; what was asked before; the rules of the
 //! directory. The first that refuses is the one answered.
+//!
+//! Where the document leaves it open:
+//!
+//! - The document's types of problems are the only ones. What HTTP has a status for goes under that status as
+//!   `BadRequest`: 405, 408, 413, and 415 for another type, charset or coding of a body. A path of the document that is
+//!   not built is 501 `ServiceUnavailable`.
+//! - A key on a path that has the form of no key is `BadRequest`; a CPF or CNPJ whose check digits are wrong is
+//!   nobody's: `NotFound`, and it costs what that costs. In a path `+` is a plus.
+//! - A participant speaks for itself and for those that it settles: for others `Forbidden`, for unknown or inactive
+//!   ones `ParticipantInvalid`. Buckets of reads are those of `PI-RequestingParticipant`, buckets of writes those of
+//!   the channel's participant, whose body is not read yet.
+//! - An entry that another participant holds is neither changed nor removed: `Forbidden`, also when the body's
+//!   `Participant` is not the entry's.
+//! - An update with the same data changes nothing, tells nothing, and is answered 200.
+//! - When the answer to a COMMIT is lost, or something of ours is broken, it is 500 `InternalServerError`: the request
+//!   may have been carried out, and a createEntry is repeated with its RequestId. 503 means that nothing was done.
+//! - Answers are signed, problems too, but for 429 and 503, which are said before any work is done.
 
 mod entries;
 mod keys;
@@ -225,14 +242,20 @@ async fn limited(
     ask: Ask,
     work: impl Future<Output = Result<Reply, Refusal>>,
 ) -> Result<Reply, Refusal> {
+    let work = Box::pin(guarded(work));
     let admission = app.buckets.admit(&ask).await?;
-    let replied = AssertUnwindSafe(work).catch_unwind().await;
+    let replied = work.await;
     let status = match &replied {
-        Ok(Ok(reply)) => reply.status,
-        Ok(Err(refusal)) => refusal.status,
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        Ok(reply) => reply.status,
+        Err(refusal) => refusal.status,
     };
     app.buckets.settle(admission, status.as_u16()).await;
+    replied
+}
+
+/// What `work` comes to; a panic in it is a fault of ours that costs this request alone.
+async fn guarded(work: impl Future<Output = Result<Reply, Refusal>>) -> Result<Reply, Refusal> {
+    let replied = AssertUnwindSafe(work).catch_unwind().await;
     replied.unwrap_or_else(|_| {
         metrics::counter!("dict_panics_total").increment(1);
         Err(Refusal::broken())
@@ -256,6 +279,16 @@ mod tests {
 
     fn at(host: Host, method: &Method, path: &str) -> Result<Route, (ProblemKind, u16)> {
         route(host, method, path).map_err(|refusal| (refusal.kind, refusal.status.as_u16()))
+    }
+
+    #[tokio::test]
+    async fn internal_server_error_when_deciding_panics() {
+        let refused = guarded(async { panic!("an invariant is broken") }).await;
+        let refusal = refused.err().expect("refused");
+        assert_eq!(
+            (refusal.kind, refusal.status.as_u16()),
+            (ProblemKind::InternalServerError, 500)
+        );
     }
 
     #[test]

@@ -1,0 +1,11 @@
+//! The DICT as participants, operators and the switch's own services meet it: a real process, real parts, real TLS.
+
+mod bad_input;
+mod examples;
+mod faults;
+mod inside;
+mod limits;
+mod refusals;
+mod repeats;
+mod support;
+mod synchronism;
