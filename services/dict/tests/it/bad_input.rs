@@ -1,7 +1,7 @@
 //! What no participant should send: each gets a clear problem, nothing is stored, and the next request is answered.
 
 use http::Method;
-use pix_dict_api::{CreateEntry, ProblemKind, Request};
+use pix_dict_api::{CreateEntry, ProblemKind, Request, UpdateEntry};
 
 use crate::support::{A, Bank, TestDict, XML, properties};
 
@@ -90,6 +90,31 @@ async fn entry_invalid_names_each_field_that_is_wrong() {
     for personal in ["Silva", "52998224725", "+5561"] {
         assert!(!log.contains(personal), "{personal} is in the log");
     }
+}
+
+#[tokio::test]
+async fn entry_invalid_names_the_fields_of_updates_and_deletes_too() {
+    let dict = TestDict::start().await;
+    let bank = dict.bank(A);
+    let create = bank.new_phone();
+    assert_eq!(bank.create(&create).await.status, 201);
+    let before = dict.everything().await;
+    let sound = UpdateEntry {
+        key: create.entry.key.clone().expect("a phone"),
+        account: Some(create.entry.account.clone()),
+        owner: Some(create.entry.owner.clone()),
+        reason: "USER_REQUESTED".to_owned(),
+    };
+    let mut update = sound.clone();
+    update.account.as_mut().expect("there").branch = Some("12345".into());
+    update.owner.as_mut().expect("there").name = "R2D2".into();
+    let problem = bank.assert_refused(&bank.update(&update).await, 400, ProblemKind::EntryInvalid);
+    assert_eq!(properties(&problem.violations), ["account.branch", "owner.name"]);
+    let mut delete = bank.delete_of(&sound.key);
+    delete.participant = "1234567x".into();
+    let problem = bank.assert_refused(&bank.delete_by(&delete).await, 400, ProblemKind::EntryInvalid);
+    assert_eq!(properties(&problem.violations), ["participant"]);
+    assert_eq!(dict.everything().await, before);
 }
 
 #[tokio::test]

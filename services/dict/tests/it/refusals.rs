@@ -127,6 +127,9 @@ async fn forbidden_when_a_participant_speaks_for_another() {
     let mut indirect = b.new_phone();
     indirect.entry.account.participant = B_INDIRECT.to_owned();
     assert_eq!(b.create(&indirect).await.status, 201);
+    // Though the participant of the body has to be the entry's.
+    let delete = b.delete_of(indirect.entry.key.as_deref().expect("a phone"));
+    b.assert_refused(&b.delete_by(&delete).await, 403, ProblemKind::Forbidden);
     assert_eq!(dict.count("SELECT count(*) FROM entry").await, 2);
 }
 
