@@ -8,8 +8,8 @@ use iso20022::{
     status_report_fragment,
 };
 use pix_domain::{
-    Ispb, LocalInstrument, MsgId, Priority, Purpose, ResourceId, SPI_ISPB, ServiceLevel, Text, Timestamp,
-    TransactionStatus,
+    Ispb, Key, LocalInstrument, MsgId, Priority, Purpose, ResourceId, SPI_ISPB, ServiceLevel, Text,
+    Timestamp, TransactionStatus,
 };
 use pix_xmldsig::{KeySource, Signer};
 
@@ -182,7 +182,7 @@ fn incoming(tx: CreditTransfer) -> IncomingOrder {
         key: tx
             .creditor_account
             .proxy
-            .and_then(|key| bank_core::read_key(key.as_str()).ok()),
+            .and_then(|key| Key::guess(key.as_str()).ok()),
         description: tx.remittance.and_then(|remittance| remittance.unstructured),
     }
 }

@@ -525,18 +525,6 @@ fn judge_account(account: Option<&Account>) -> Result<&Account, KeyRefusal> {
     }
 }
 
-/// Reads a key whose kind nobody told: an `@` makes an e-mail, even after a leading `+`.
-///
-/// # Errors
-/// [`InvalidKey`].
-pub fn read_key(text: &str) -> Result<Key, InvalidKey> {
-    if text.contains('@') {
-        Key::parse(KeyType::Email, text)
-    } else {
-        Key::guess(text)
-    }
-}
-
 /// The key of a wish, in its canonical form.
 fn read(wish: &Wish) -> Result<Option<Key>, KeyRefusal> {
     match (wish.kind, &wish.key) {

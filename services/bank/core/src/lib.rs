@@ -29,7 +29,7 @@ pub use book::{
 pub use dict::{DictRefusal, Heard, Said, judge_creation, judge_removal};
 pub use keyring::{
     KeyChanges, KeyEvent, KeyFacts, KeyRefusal, KeyStage, KeyState, KeyStep, KeyTaken, Keyring, Question,
-    Registration, Wish, read_key,
+    Registration, Wish,
 };
 pub use payment::{
     Counterparty, Course, Destination, Incoming, LOOKUP_VALID, Lookup, Outgoing, Payee, Payment, Refusal,

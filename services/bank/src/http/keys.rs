@@ -6,9 +6,9 @@ use axum::Json;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
-use bank_core::{DictRefusal, KeyState, KeyTaken, Wish, read_key};
+use bank_core::{DictRefusal, KeyState, KeyTaken, Wish};
 use bytes::Bytes;
-use pix_domain::{AccountNumber, Branch, KeyType, RequestId};
+use pix_domain::{AccountNumber, Branch, Key, KeyType, RequestId};
 use serde::{Deserialize, Serialize};
 
 use super::App;
@@ -167,7 +167,7 @@ pub(super) async fn remove(
     State(app): State<Arc<App>>,
     key: Result<Path<String>, PathRejection>,
 ) -> Result<(StatusCode, Json<KeyView>), Refused> {
-    let key = read_key(&segment(key)?).map_err(|e| field("key", e))?;
+    let key = Key::guess(&segment(key)?).map_err(|e| field("key", e))?;
     let taken = app.books.keys(KeyWork::Remove(key)).await??;
     answer(&app, taken).await
 }
@@ -219,7 +219,7 @@ pub(super) async fn contacts(
     let account = accounts::find(&app, &branch, &number).await?;
     let known = app.store.contacts(&account.tax_id).await?;
     let (phones, emails): (Vec<_>, Vec<_>) = known.iter().partition(|key| key.kind() == KeyType::Phone);
-    let texts = |keys: Vec<&pix_domain::Key>| keys.iter().map(|key| key.as_str().to_owned()).collect();
+    let texts = |keys: Vec<&Key>| keys.iter().map(|key| key.as_str().to_owned()).collect();
     Ok(Json(ContactsView {
         phones: texts(phones),
         emails: texts(emails),
@@ -234,7 +234,7 @@ pub(super) async fn confirm(
     body: Bytes,
 ) -> Result<(StatusCode, Json<ContactsView>), Refused> {
     let body: ContactBody = json(&headers, &body)?;
-    let contact = read_key(&body.contact).map_err(|_| Refused::from(bank_core::KeyRefusal::NoContact))?;
+    let contact = Key::guess(&body.contact).map_err(|_| Refused::from(bank_core::KeyRefusal::NoContact))?;
     let account = accounts::find(&app, &branch, &number).await?;
     let account = (account.branch, account.number);
     app.books.keys(KeyWork::Confirm { contact, account }).await??;

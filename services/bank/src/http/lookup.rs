@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
-use bank_core::{Account, AccountState, Counterparty, DictRefusal, KeyState, Lookup, OrderRefusal, read_key};
+use bank_core::{Account, AccountState, Counterparty, DictRefusal, KeyState, Lookup, OrderRefusal};
 use pix_dict_api::Entry;
 use pix_domain::{EndToEndId, Key, Text};
 use serde::{Deserialize, Serialize};
@@ -48,7 +48,7 @@ pub(super) async fn look_up(
 ) -> Result<Json<LookupView>, Refused> {
     let Query(payer) =
         payer.map_err(|_| Refused::bad_request("name the paying account: ?branch=0001&number=100001"))?;
-    let key = read_key(&segment(key)?).map_err(|e| field("key", e))?;
+    let key = Key::guess(&segment(key)?).map_err(|e| field("key", e))?;
     let payer = accounts::find(&app, &payer.branch, &payer.number).await?;
     let found = find(&app, &payer, key).await?;
     let own = found.to.ispb == app.about.ispb;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
-use bank_core::{Accepted, Course, Destination, Order, OrderKey, OrderRefusal, Payee, read_key};
+use bank_core::{Accepted, Course, Destination, Order, OrderKey, OrderRefusal, Payee};
 use bytes::Bytes;
 use pix_domain::{AccountNumber, AccountType, Branch, EndToEndId, Ispb, Key, Money, TaxId, Text, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -139,7 +139,7 @@ fn payee(to: ToBody) -> Result<Payee, Refused> {
     {
         return Err(field("to", "name a key or an account, not both"));
     }
-    Ok(Payee::Key(read_key(&key).map_err(|e| field("to.key", e))?))
+    Ok(Payee::Key(Key::guess(&key).map_err(|e| field("to.key", e))?))
 }
 
 fn destination(to: ToBody) -> Result<Destination, Refused> {

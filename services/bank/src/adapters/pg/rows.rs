@@ -52,7 +52,7 @@ pub(super) fn request_id(text: &str) -> Result<RequestId, StoreError> {
 
 /// A key, whose kind its form tells.
 pub(super) fn key(text: &str) -> Result<Key, StoreError> {
-    bank_core::read_key(text).map_err(|_| StoreError::Corrupt("key"))
+    Key::guess(text).map_err(|_| StoreError::Corrupt("key"))
 }
 
 #[derive(sqlx::FromRow)]
