@@ -74,7 +74,7 @@ impl OwnerText {
 /// # Errors
 /// The violation, of property `key`.
 pub fn check_key(text: &str) -> Result<Key, Violation> {
-    guess(text).map_err(|why| Violation {
+    Key::guess(text).map_err(|why| Violation {
         reason: match why {
             InvalidKey::Pattern(kind) => no_match(key_pattern(kind)),
             InvalidKey::NoKind => "Value does not have the form of any type of key".to_owned(),
@@ -94,15 +94,6 @@ pub fn check_request_id(text: &str) -> Result<RequestId, Violation> {
         value: Some(text.to_owned()),
         property: Some("requestId".to_owned()),
     })
-}
-
-/// [`Key::guess`], but for e-mails that begin with `+`: an `@` is in no other key.
-pub(crate) fn guess(text: &str) -> Result<Key, InvalidKey> {
-    if text.contains('@') {
-        Key::parse(KeyType::Email, text)
-    } else {
-        Key::guess(text)
-    }
 }
 
 fn no_match(pattern: &str) -> String {

@@ -4,7 +4,6 @@ use std::borrow::Cow;
 
 use pix_domain::{Category, KEY_CHARS_MAX, Key, KeyType};
 
-use crate::check::guess;
 use crate::problem::TYPE_BASE;
 use crate::read::{Fault, Parsed, Read, Signed};
 use crate::shape::{PROBLEM, PROBLEM_NAMESPACE, RESPONSES, Shape};
@@ -153,7 +152,7 @@ fn many<T>(read: &mut Read<'_>, mut one: impl FnMut(&mut Read<'_>) -> Result<T>)
 }
 
 fn key(read: &mut Read<'_>) -> Result<Key> {
-    read.value("Key", |text| guess(text).ok())
+    read.value("Key", |text| Key::guess(text).ok())
 }
 
 fn category(read: &mut Read<'_>) -> Result<Category> {
