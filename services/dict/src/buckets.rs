@@ -135,7 +135,8 @@ impl Buckets {
         Self::with_patience(parts, pix_runtime::redis::ANSWER_WITHIN).await
     }
 
-    async fn with_patience(parts: Parts, within: Duration) -> Result<Self, sqlx::Error> {
+    /// With another span after which an answer of Redis is none.
+    pub(crate) async fn with_patience(parts: Parts, within: Duration) -> Result<Self, sqlx::Error> {
         let now_ms = now_ms(&*parts.clock);
         let first_start = pg_debts::is_first_start(&parts.pool).await?;
         let mut local = Local::new(if first_start { 0 } else { now_ms });

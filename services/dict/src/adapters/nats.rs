@@ -68,7 +68,8 @@ impl Subscription {
         Ok(Self(stream.get_or_create_consumer(&name, wanted).await?))
     }
 
-    /// The next events; none when nothing comes for a second.
+    /// The next events; none when nothing comes for a second. An error when the place is gone: a NATS that lost
+    /// its store would leave us waiting in silence.
     pub(crate) async fn next(&self) -> anyhow::Result<Vec<Event>> {
         let batch = self.0.batch().max_messages(FETCH_MAX).expires(FETCH_WITHIN);
         let mut messages = batch.messages().await?;
@@ -76,6 +77,9 @@ impl Subscription {
         while let Some(message) = messages.next().await {
             let message = message.map_err(|error| anyhow::anyhow!("the fetch broke off: {error}"))?;
             events.push(Event(message));
+        }
+        if events.is_empty() {
+            self.0.get_info().await?;
         }
         Ok(events)
     }

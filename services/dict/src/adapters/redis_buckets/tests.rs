@@ -10,7 +10,7 @@ use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use super::*;
 
 /// Operations of one run; there are three.
-const OPERATIONS: u32 = 8000;
+const OPERATIONS: u32 = 15_000;
 const NOON: i64 = 1_800_000_000_000;
 /// Tests share a machine: slow is not away.
 const PATIENT: Duration = Duration::from_secs(10);
@@ -146,7 +146,9 @@ impl Cast {
     fn new() -> Self {
         let categories = [Category::A, Category::F, Category::H].into_iter();
         let participants = categories.zip([b"11111111", b"22222222", b"33333333"]);
-        let payers = ["52998224725", "11144477735", "11222333000181", "12ABC34501DE35"];
+        let persons = (0..20).map(|n| format!("529982247{n:02}"));
+        let companies = (0..20).map(|n| format!("12ABC34501DE{n:02}"));
+        let payers = persons.chain(companies);
         let id = |n| {
             EndToEndId::new(
                 Ispb::parse(b"11111111").expect("an ISPB"),
@@ -160,14 +162,26 @@ impl Cast {
                 .collect(),
             payers: payers
                 .map(|payer| TaxId::parse(payer.as_bytes()).expect("a tax id"))
-                .to_vec(),
-            ids: (0..40).map(id).collect(),
+                .collect(),
+            ids: (0..80).map(id).collect(),
+        }
+    }
+
+    /// A payer and an EndToEndId; mostly one of the two that only this payer uses.
+    fn lookup(&self, chance: &mut Chance) -> Lookup {
+        let payer = usize::try_from(chance.below(self.payers.len() as u64)).expect("small");
+        let own = [self.ids[2 * payer], self.ids[2 * payer + 1]];
+        let ids = if chance.below(8) == 0 { &self.ids } else { &own[..] };
+        Lookup {
+            end_to_end_id: chance.one_of(ids),
+            payer: self.payers[payer],
         }
     }
 
     fn touches(&self, chance: &mut Chance) -> (Vec<Touch>, Option<Lookup>) {
         let (participant, category) = chance.one_of(&self.participants);
-        let payer = chance.one_of(&self.payers);
+        let lookup = self.lookup(chance);
+        let payer = lookup.payer;
         let mut touch = |policy: Policy, payer: Option<TaxId>| Touch {
             bucket: Bucket {
                 policy,
@@ -176,7 +190,7 @@ impl Cast {
             },
             rate: policy.rate(category, payer.as_ref()),
             change: if chance.below(4) == 0 {
-                chance.between(-60, 30)
+                chance.between(-80, 30)
             } else {
                 -1
             },
@@ -215,8 +229,7 @@ impl Cast {
             };
             return (vec![one], None);
         }
-        let end_to_end_id = chance.one_of(&self.ids);
-        let lookup = Lookup { end_to_end_id, payer };
+
         (touches, (chance.below(10) != 0).then_some(lookup))
     }
 }
@@ -259,7 +272,7 @@ async fn compare_stores(store: &RedisBuckets, model: &Model, cast: &Cast) {
 
 #[expect(clippy::print_stderr, reason = "the seed, to repeat a run that failed")]
 async fn agree_from(lost_since_ms: i64) {
-    let seed = Ids::system().u128() as u64;
+    let seed = u64::from_ne_bytes(Ids::system().bytes());
     eprintln!("{OPERATIONS} operations, levels lost since {lost_since_ms}, seed {seed:#018x}");
     let mut chance = Chance(seed);
     let (store, cast) = (store().await, Cast::new());
@@ -272,26 +285,26 @@ async fn agree_from(lost_since_ms: i64) {
         .refill(&[], lost_since_ms, NOON)
         .await
         .expect("Redis is there");
+    let (mut admitted, mut refused, mut credited, mut in_debt) = (0, 0, 0, 0);
     let mut now_ms = NOON;
     for n in 0..OPERATIONS {
-        now_ms += match chance.below(20) {
-            0..=8 => 0,
-            9..=13 => chance.between(0, 2000),
-            14..=17 => chance.between(0, 120_000),
-            18 => chance.between(0, 40_000_000),
-            _ => -chance.between(0, 300_000), // a clock that is set back
+        now_ms += match chance.below(200) {
+            0..=99 => 0,
+            100..=159 => chance.between(0, 200),
+            160..=189 => chance.between(0, 10_000),
+            190..=195 => chance.between(0, 120_000),
+            196 => chance.between(0, 40_000_000),
+            _ => -chance.between(0, 60_000), // a clock that is set back
         };
         if chance.below(8) == 0 {
-            let lookup = Lookup {
-                end_to_end_id: chance.one_of(&cast.ids),
-                payer: chance.one_of(&cast.payers),
-            };
+            let lookup = cast.lookup(&mut chance);
             let told = store.credit(lookup, now_ms).await.expect("Redis is there");
             assert_eq!(
                 told,
                 model.credit(lookup, now_ms),
                 "operation {n} of seed {seed:#x}"
             );
+            credited += told;
             continue;
         }
         let (touches, lookup) = cast.touches(&mut chance);
@@ -307,11 +320,19 @@ async fn agree_from(lost_since_ms: i64) {
             told, expected,
             "operation {n} of seed {seed:#x}: {mode:?} {touches:?}"
         );
+        if matches!(mode, Mode::Take) {
+            admitted += u32::from(told.done);
+            refused += u32::from(!told.done);
+        }
+        in_debt += u32::from(told.levels.iter().any(|level| level.units < 0));
         if n % 500 == 0 {
             compare_stores(&store, &model, &cast).await;
         }
     }
     compare_stores(&store, &model, &cast).await;
+    let keys = model.levels.len();
+    eprintln!("{admitted} admitted, {refused} refused, {credited} credits, {in_debt} in debt, {keys} keys");
+    assert!(admitted > 1000 && refused > 500 && credited > 200 && in_debt > 500 && keys > 30);
 }
 
 #[tokio::test]
