@@ -5,9 +5,11 @@ use pix_runtime::pg::DbClock;
 use tokio::sync::mpsc;
 
 use crate::adapters::hits::Hits;
+use crate::allowances::Allowances;
 use crate::bodies::Bodies;
 use crate::book::Job;
 use crate::desk::Request;
+use crate::http::Gate;
 use crate::registry::Current;
 use crate::shares::Shares;
 
@@ -21,4 +23,6 @@ pub(crate) struct App {
     pub(crate) bodies: Bodies,
     pub(crate) hits: Hits,
     pub(crate) shares: Shares,
+    pub(crate) allowances: Allowances,
+    pub(crate) gate: Gate,
 }

@@ -2,12 +2,14 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use pix_runtime::config::{Faults, Key, Settings};
 use pix_runtime::telemetry::{LogFormat, LogLevel};
 use pix_runtime::tls;
 use pix_xmldsig::Signer;
+use spi_core::allowance::{Rate, Rates};
 
 /// Every setting, with default, unit and meaning.
 pub(crate) static KEYS: &[Key] = &[
@@ -73,6 +75,24 @@ pub(crate) static KEYS: &[Key] = &[
         "certificate of the SPI's signature",
     ),
     Key::required::<PathBuf>("signature.key", "PEM file", "its private key"),
+    Key::with_default::<RateSetting>(
+        "bucket.primary",
+        "3750/750",
+        "tokens/tokens a second",
+        "size and refill of a participant's bucket on the primary channel (ICOM manual)",
+    ),
+    Key::with_default::<RateSetting>(
+        "bucket.secondary_by_day",
+        "350/35",
+        "tokens/tokens a second",
+        "on the secondary channel, 08:00 to 23:59:59 in Brasília",
+    ),
+    Key::with_default::<RateSetting>(
+        "bucket.secondary_by_night",
+        "5000/350",
+        "tokens/tokens a second",
+        "on the secondary channel, 00:00 to 07:59:59",
+    ),
     Key::with_default::<bool>(
         "unsafe_durability",
         "false",
@@ -101,6 +121,7 @@ pub(crate) struct Config {
     pub(crate) participants_file: PathBuf,
     pub(crate) tls: Arc<rustls::ServerConfig>,
     pub(crate) signer: Signer,
+    pub(crate) rates: Rates,
     pub(crate) unsafe_durability: bool,
     pub(crate) log_format: LogFormat,
     pub(crate) log_level: LogLevel,
@@ -144,6 +165,11 @@ impl Config {
             participants_file: settings.get("participants.file"),
             tls,
             signer,
+            rates: Rates {
+                primary: settings.get::<RateSetting>("bucket.primary").0,
+                secondary_by_day: settings.get::<RateSetting>("bucket.secondary_by_day").0,
+                secondary_by_night: settings.get::<RateSetting>("bucket.secondary_by_night").0,
+            },
             unsafe_durability: settings.get("unsafe_durability"),
             log_format: settings.get("log.format"),
             log_level: settings.get("log.level"),
@@ -151,5 +177,23 @@ impl Config {
         };
         settings.finish()?;
         Ok(config)
+    }
+}
+
+/// `3750/750`
+struct RateSetting(Rate);
+
+impl FromStr for RateSetting {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let number = |text: &str| text.parse::<u32>().ok().filter(|number| *number > 0);
+        let (capacity, per_second) = text
+            .split_once('/')
+            .ok_or("a bucket is written SIZE/REFILL, like 3750/750")?;
+        match (number(capacity), number(per_second)) {
+            (Some(capacity), Some(per_second)) => Ok(Self(Rate { capacity, per_second })),
+            _ => Err("size and refill of a bucket are whole numbers above zero"),
+        }
     }
 }

@@ -68,8 +68,10 @@ pub(crate) enum Request {
         waiter: Waiter,
         reply: oneshot::Sender<Reply>,
     },
-    /// The reader's connection is gone.
+    /// The request went away before its reply was on the way.
     Abandon { waiter: Waiter },
+    /// A connection broke.
+    Broken { connection: u64 },
 }
 
 /// What the desk is made of.
@@ -292,7 +294,10 @@ impl<C: Clock + Clone> Desk<C> {
             }
             Request::Abandon { waiter } => {
                 self.replies.remove(&waiter);
-                self.streams.abandon(waiter, now);
+                self.streams.abandon(waiter, now, fresh)
+            }
+            Request::Broken { connection } => {
+                self.streams.broken(connection, now);
                 Vec::new()
             }
         };

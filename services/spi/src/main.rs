@@ -3,6 +3,7 @@
 //! `spi [--config FILE] [--key=value ...]` serves; `spi audit [...]` computes the audit chain again.
 
 mod adapters;
+mod allowances;
 mod app;
 mod bodies;
 mod book;
@@ -35,6 +36,7 @@ use crate::adapters::pg::Target;
 use crate::adapters::pg_book::BookStore;
 use crate::adapters::pg_delivery::DeliveryStore;
 use crate::adapters::{partitions, pg_audit};
+use crate::allowances::Allowances;
 use crate::app::App;
 use crate::bodies::Bodies;
 use crate::config::Config;
@@ -220,6 +222,8 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
         bodies,
         hits,
         shares: Shares::default(),
+        allowances: Allowances::new(config.rates),
+        gate: http::Gate::default(),
     });
     for (name, channel, address) in [
         ("primary", Channel::Primary, config.listen_primary),
@@ -227,11 +231,13 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
     ] {
         let listener = TcpListener::bind(address).await;
         let listener = listener.with_context(|| format!("cannot listen on listen.{name} {address}"))?;
-        let app = Arc::clone(&app);
-        let handler = move |request, peer| http::answer(Arc::clone(&app), channel, request, peer);
+        let door = http::Door {
+            app: Arc::clone(&app),
+            channel,
+        };
         let limits = pix_runtime::http::ServerLimits::default();
         let tls = Arc::clone(&config.tls);
-        let served = pix_runtime::http::serve(listener, tls, limits, Arc::new(handler), stopping.clone());
+        let served = pix_runtime::http::serve(listener, tls, limits, Arc::new(door), stopping.clone());
         lifecycle.spawn(name, served);
         tracing::info!(%address, channel = name, "ICOM listens");
     }

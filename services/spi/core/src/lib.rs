@@ -4,8 +4,10 @@
 //! - [`book`]: the Conta PI book, a batch machine: commands and facts in, rows and effects out.
 //! - [`former`]: which waiting transactions go into one outgoing message, and when.
 //! - [`streams`]: how a participant reads its messages, and when one counts as read.
+//! - [`allowance`]: how much a participant may send.
 //! - [`audit`]: what the audit chain of a batch is made of.
 
+pub mod allowance;
 pub mod audit;
 pub mod book;
 pub mod former;

@@ -28,9 +28,17 @@ pub const BATCH_MAX: usize = 10;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Token(pub u128);
 
+/// How long a stream lives on whose connection broke: its reader may be back with the same token at once.
+pub const BROKEN_GRACE: Duration = Duration::from_secs(1);
+
 /// One request that waits for its reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Waiter(pub u64);
+pub struct Waiter {
+    /// Its number.
+    pub id: u64,
+    /// Number of the connection it came by.
+    pub connection: u64,
+}
 
 /// One open stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -80,8 +88,12 @@ enum State {
     Confirming,
     /// Nothing to read yet.
     Waiting { since: Timestamp },
-    /// This was, or is being, read; `next` confirms it.
-    Answered { batch: Vec<Delivery>, next: Token },
+    /// This was, or is being, read by whoever waited for it; `next` confirms it.
+    Answered {
+        batch: Vec<Delivery>,
+        next: Token,
+        readers: Vec<Waiter>,
+    },
     /// The last confirmation is being committed; then the stream is gone.
     Closing,
 }
@@ -96,6 +108,10 @@ struct Stream {
     waiters: Vec<Waiter>,
     /// Since when no request is under way.
     idle_since: Timestamp,
+    /// How long it lives like that.
+    idle_max: Duration,
+    /// By which its last request came.
+    connection: u64,
 }
 
 #[derive(Debug, Default)]
@@ -164,6 +180,8 @@ impl Streams {
             state,
             waiters: vec![waiter],
             idle_since: now,
+            idle_max: IDLE_MAX,
+            connection: waiter.connection,
         };
         self.streams.insert(id, stream);
         self.waiters.insert(waiter, id);
@@ -186,19 +204,33 @@ impl Streams {
             return vec![Effect::Reply(waiter, Reply::Gone)];
         };
         stream.idle_since = now;
+        stream.idle_max = IDLE_MAX;
+        stream.connection = waiter.connection;
         match &mut stream.state {
             State::Closing => vec![Effect::Reply(waiter, Reply::Gone)],
-            State::Answered { batch, next } if *next != token => {
+            State::Answered { batch, next, readers } if *next != token => {
+                readers.push(waiter);
                 let reply = Reply::Batch {
                     deliveries: batch.clone(),
                     next: *next,
                 };
                 vec![Effect::Reply(waiter, reply)]
             }
-            State::Confirming | State::Waiting { .. } => {
+            State::Confirming => {
                 stream.waiters.push(waiter);
                 self.waiters.insert(waiter, id);
                 Vec::new()
+            }
+            State::Waiting { since } => {
+                // Whoever waited before may be gone, and something may have come since.
+                if stream.waiters.is_empty() {
+                    *since = now;
+                }
+                stream.waiters.push(waiter);
+                self.waiters.insert(waiter, id);
+                let mut effects = Vec::new();
+                self.serve(mailbox, now, fresh, &mut effects);
+                effects
             }
             State::Answered { batch, .. } => {
                 let batch = std::mem::take(batch);
@@ -236,7 +268,7 @@ impl Streams {
         let mut effects = Vec::new();
         match &mut stream.state {
             State::Closing => effects.push(Effect::Reply(waiter, Reply::Gone)),
-            State::Answered { batch, next } if *next == token && !batch.is_empty() => {
+            State::Answered { batch, next, .. } if *next == token && !batch.is_empty() => {
                 effects.push(Effect::Confirm(id, std::mem::take(batch)));
                 stream.state = State::Closing;
                 stream.waiters.push(waiter);
@@ -286,23 +318,63 @@ impl Streams {
         effects
     }
 
-    /// The request went away without its reply. A stream whose first request went away has no token that
-    /// anybody knows: its place is free at once.
-    pub fn abandon(&mut self, waiter: Waiter, now: Timestamp) {
-        let Some(id) = self.waiters.remove(&waiter) else {
-            return;
+    /// The request went away before a byte of its reply was on the way. A batch that was given to it alone is
+    /// ready again at once, and a stream whose first request went away has no token that anybody knows: its place
+    /// is free at once.
+    pub fn abandon(
+        &mut self,
+        waiter: Waiter,
+        now: Timestamp,
+        fresh: &mut dyn FnMut() -> Token,
+    ) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        let Some(id) = self.waiters.remove(&waiter).or_else(|| self.reader(waiter)) else {
+            return effects;
         };
         let Some(stream) = self.streams.get_mut(&id) else {
-            return;
+            return effects;
         };
         stream.waiters.retain(|other| *other != waiter);
         stream.idle_since = now;
+        if let State::Answered { batch, next, readers } = &mut stream.state {
+            readers.retain(|other| *other != waiter);
+            if !readers.is_empty() {
+                return effects;
+            }
+            // Nobody has seen this batch, nor the token that would confirm it.
+            let inbox = self.inboxes.entry(stream.mailbox).or_default();
+            inbox
+                .ready
+                .extend(batch.drain(..).map(|delivery| (delivery.id, delivery)));
+            self.tokens.remove(next);
+            stream.state = State::Waiting { since: now };
+        }
+        let mailbox = stream.mailbox;
         let unnamed = stream.current.is_none() && stream.waiters.is_empty();
         if unnamed && matches!(stream.state, State::Waiting { .. }) {
-            let mailbox = stream.mailbox;
             self.streams.remove(&id);
             let inbox = self.inboxes.entry(mailbox).or_default();
             inbox.streams.retain(|other| *other != id);
+        }
+        self.serve(mailbox, now, fresh, &mut effects);
+        effects
+    }
+
+    /// The stream whose present batch this request was given.
+    fn reader(&self, waiter: Waiter) -> Option<StreamId> {
+        let given = |stream: &Stream| matches!(&stream.state, State::Answered { readers, .. } if readers.contains(&waiter));
+        let found = self.streams.iter().find(|(_, stream)| given(stream));
+        found.map(|(id, _)| *id)
+    }
+
+    /// A connection broke: the streams that were last read by it expire in [`BROKEN_GRACE`], so that a reader that
+    /// died neither keeps its batch nor its place, and one that only lost its connection goes on with its token.
+    pub fn broken(&mut self, connection: u64, now: Timestamp) {
+        for stream in self.streams.values_mut() {
+            if stream.connection == connection {
+                stream.idle_since = now;
+                stream.idle_max = BROKEN_GRACE;
+            }
         }
     }
 
@@ -311,7 +383,7 @@ impl Streams {
         let mut effects = Vec::new();
         let mut expired = Vec::new();
         for (id, stream) in &mut self.streams {
-            let idle = stream.waiters.is_empty() && stream.idle_since.plus(IDLE_MAX) <= now;
+            let idle = stream.waiters.is_empty() && stream.idle_since.plus(stream.idle_max) <= now;
             match stream.state {
                 State::Waiting { since } if !stream.waiters.is_empty() && since.plus(LONG_POLL) <= now => {
                     answer(
@@ -408,7 +480,7 @@ impl Streams {
         let inbox = self.inboxes.entry(stream.mailbox).or_default();
         inbox.streams.retain(|other| *other != id);
         let mut dead = stream.current;
-        if let State::Answered { batch, next } = stream.state {
+        if let State::Answered { batch, next, .. } = stream.state {
             inbox
                 .ready
                 .extend(batch.into_iter().map(|delivery| (delivery.id, delivery)));
@@ -434,7 +506,8 @@ fn answer(
     effects: &mut Vec<Effect>,
 ) {
     tokens.insert(next, id);
-    for waiter in stream.waiters.drain(..) {
+    let readers = std::mem::take(&mut stream.waiters);
+    for &waiter in &readers {
         waiters.remove(&waiter);
         effects.push(Effect::Reply(
             waiter,
@@ -444,7 +517,7 @@ fn answer(
             },
         ));
     }
-    stream.state = State::Answered { batch, next };
+    stream.state = State::Answered { batch, next, readers };
     stream.idle_since = now;
 }
 

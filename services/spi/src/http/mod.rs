@@ -1,6 +1,8 @@
 //! The ICOM face: bytes in, one call inward, bytes out.
 
+mod gate;
 mod messages;
+mod multipart;
 mod respond;
 mod streams;
 
@@ -12,7 +14,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use pix_domain::Ispb;
 use pix_runtime::Clock as _;
-use pix_runtime::http::Peer;
+use pix_runtime::http::{End, Handler, Peer};
 use pix_runtime::problem::Problem;
 use spi_core::outgoing::{Channel, Mailbox};
 use tracing::Instrument as _;
@@ -22,31 +24,56 @@ use crate::app::App;
 /// Seconds after which a participant tries again.
 const RETRY_AFTER_SECONDS: u32 = 1;
 
+pub(crate) use gate::Gate;
+
+/// One channel's face.
+pub(crate) struct Door {
+    pub(crate) app: Arc<App>,
+    pub(crate) channel: Channel,
+}
+
+impl Handler for Door {
+    async fn handle(&self, request: Request<Incoming>, peer: Arc<Peer>) -> Response<Full<Bytes>> {
+        answer(Arc::clone(&self.app), self.channel, request, peer).await
+    }
+
+    fn ended(&self, peer: &Peer, end: End) {
+        if end == End::Broken {
+            streams::broken(&self.app, peer.connection);
+        }
+    }
+}
+
 /// Answers one request on one channel.
-pub(crate) async fn answer(
+async fn answer(
     app: Arc<App>,
     channel: Channel,
     request: Request<Incoming>,
     peer: Arc<Peer>,
 ) -> Response<Full<Bytes>> {
     let accepts_gzip = respond::accepts_gzip(request.headers());
-    let answered = match route(&request) {
-        Ok(route) => match authenticate(&app, &route, &peer) {
-            Ok(ispb) => {
-                let mailbox = Mailbox {
-                    destination: ispb,
-                    channel,
-                };
-                let span = tracing::info_span!(
-                    "icom",
-                    operation = route.name(),
-                    channel = channel.as_str(),
-                    participant.ispb = %ispb
-                );
-                dispatch(&app, route, mailbox, request).instrument(span).await
+    let head = gate::check_head(request.version(), request.headers(), &peer);
+    let answered = match head.and_then(|()| route(&request)) {
+        Ok(route) => {
+            match authenticate(&app, &route, &peer).and_then(|ispb| app.gate.pass(ispb).map(|()| ispb)) {
+                Ok(ispb) => {
+                    let mailbox = Mailbox {
+                        destination: ispb,
+                        channel,
+                    };
+                    let span = tracing::info_span!(
+                        "icom",
+                        operation = route.name(),
+                        channel = channel.as_str(),
+                        participant.ispb = %ispb
+                    );
+                    dispatch(&app, route, mailbox, request, peer.connection)
+                        .instrument(span)
+                        .await
+                }
+                Err(problem) => Err(problem),
             }
-            Err(problem) => Err(problem),
-        },
+        }
         Err(problem) => Err(problem),
     };
     let response = answered.unwrap_or_else(|problem| {
@@ -190,12 +217,13 @@ async fn dispatch(
     route: Route,
     mailbox: Mailbox,
     request: Request<Incoming>,
+    connection: u64,
 ) -> Result<Response<Full<Bytes>>, Problem> {
     match route {
         Route::Post { .. } => messages::post(app, mailbox, request).await,
-        Route::Start { .. } => streams::start(app, mailbox, request.headers()).await,
-        Route::Next { token, .. } => streams::next(app, mailbox, &token, request.headers()).await,
-        Route::Close { token, .. } => streams::close(app, mailbox, &token).await,
+        Route::Start { .. } => streams::start(app, mailbox, request.headers(), connection).await,
+        Route::Next { token, .. } => streams::next(app, mailbox, &token, request.headers(), connection).await,
+        Route::Close { token, .. } => streams::close(app, mailbox, &token, connection).await,
         Route::Catalog(messages) => Ok(respond::catalog(messages)),
     }
 }

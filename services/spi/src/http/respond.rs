@@ -14,7 +14,7 @@ use spi_core::streams::Token;
 
 const PI_RESOURCE_ID: HeaderName = HeaderName::from_static("pi-resourceid");
 const PI_PULL_NEXT: HeaderName = HeaderName::from_static("pi-pull-next");
-const XML: &str = "application/xml; charset=utf-8";
+pub(super) const XML: &str = "application/xml; charset=utf-8";
 /// Answers shorter than this are not worth compressing.
 const GZIP_BYTES_MIN: usize = 512;
 
@@ -28,12 +28,11 @@ fn empty(status: StatusCode) -> Response<Full<Bytes>> {
     response
 }
 
-/// 201: the message is committed.
-pub(super) fn created(resource_id: ResourceId) -> Response<Full<Bytes>> {
+/// 201: the messages are committed; their ids in the order of the request.
+pub(super) fn created(resource_ids: &[ResourceId]) -> Response<Full<Bytes>> {
     let mut response = empty(StatusCode::CREATED);
-    response
-        .headers_mut()
-        .insert(PI_RESOURCE_ID, text(resource_id.to_string()));
+    let ids: Vec<String> = resource_ids.iter().map(ToString::to_string).collect();
+    response.headers_mut().insert(PI_RESOURCE_ID, text(ids.join(",")));
     response
 }
 

@@ -21,17 +21,20 @@ pub(super) async fn start(
     app: &Arc<App>,
     mailbox: Mailbox,
     headers: &HeaderMap,
+    connection: u64,
 ) -> Result<Response<Full<Bytes>>, Problem> {
     let multipart = wants_multipart(headers)?;
     let batch_max = if multipart { BATCH_MAX } else { 1 };
-    let reply = ask(app, |waiter, reply| Request::Start {
+    let (reply, watch) = ask(app, connection, |waiter, reply| Request::Start {
         mailbox,
         batch_max,
         waiter,
         reply,
     })
     .await?;
-    render(app, mailbox, multipart, reply).await
+    let answer = render(app, mailbox, multipart, reply).await;
+    watch.done();
+    answer
 }
 
 /// Confirms the batch before and reads the next.
@@ -40,11 +43,12 @@ pub(super) async fn next(
     mailbox: Mailbox,
     token: &str,
     headers: &HeaderMap,
+    connection: u64,
 ) -> Result<Response<Full<Bytes>>, Problem> {
     let multipart = wants_multipart(headers)?;
     let batch_max = if multipart { BATCH_MAX } else { 1 };
     let token = respond::parse_token(token).ok_or_else(gone)?;
-    let reply = ask(app, |waiter, reply| Request::Next {
+    let (reply, watch) = ask(app, connection, |waiter, reply| Request::Next {
         mailbox,
         token,
         batch_max,
@@ -52,7 +56,9 @@ pub(super) async fn next(
         reply,
     })
     .await?;
-    render(app, mailbox, multipart, reply).await
+    let answer = render(app, mailbox, multipart, reply).await;
+    watch.done();
+    answer
 }
 
 /// Confirms the last batch and closes.
@@ -60,15 +66,17 @@ pub(super) async fn close(
     app: &Arc<App>,
     mailbox: Mailbox,
     token: &str,
+    connection: u64,
 ) -> Result<Response<Full<Bytes>>, Problem> {
     let token: Token = respond::parse_token(token).ok_or_else(gone)?;
-    let reply = ask(app, |waiter, reply| Request::Close {
+    let (reply, watch) = ask(app, connection, |waiter, reply| Request::Close {
         mailbox,
         token,
         waiter,
         reply,
     })
     .await?;
+    watch.done();
     render(app, mailbox, false, reply).await
 }
 
@@ -118,41 +126,64 @@ async fn render(
     }
 }
 
-/// Asks the desk; a caller that goes away while it waits is forgotten there too.
+/// Asks the desk; a caller that goes away before its answer is made is forgotten there too.
 async fn ask(
     app: &Arc<App>,
+    connection: u64,
     request: impl FnOnce(Waiter, oneshot::Sender<Reply>) -> Request,
-) -> Result<Reply, Problem> {
+) -> Result<(Reply, Watch), Problem> {
     static WAITERS: AtomicU64 = AtomicU64::new(1);
-    let waiter = Waiter(WAITERS.fetch_add(1, Ordering::Relaxed));
+    let waiter = Waiter {
+        id: WAITERS.fetch_add(1, Ordering::Relaxed),
+        connection,
+    };
     let (reply, answered) = oneshot::channel();
     let stopping = || unavailable("the SPI is stopping; ask again");
     app.desk
         .send(request(waiter, reply))
         .await
         .map_err(|_| stopping())?;
-    let mut watch = Watch {
+    let watch = Watch {
         waiter,
         desk: Some(app.desk.clone()),
     };
-    let reply = answered.await.map_err(|_| stopping());
-    watch.desk = None;
-    reply
+    match answered.await {
+        Ok(reply) => Ok((reply, watch)),
+        Err(_) => {
+            watch.done();
+            Err(stopping())
+        }
+    }
 }
 
-/// Tells the desk when a request is dropped before its reply.
+/// Tells the desk of a connection that broke.
+pub(super) fn broken(app: &Arc<App>, connection: u64) {
+    tell(&app.desk, Request::Broken { connection });
+}
+
+fn tell(desk: &mpsc::Sender<Request>, request: Request) {
+    if let Err(mpsc::error::TrySendError::Full(request)) = desk.try_send(request) {
+        let desk = desk.clone();
+        tokio::spawn(async move { drop(desk.send(request).await) });
+    }
+}
+
+/// Tells the desk when a request is dropped before its answer is made.
 struct Watch {
     waiter: Waiter,
     desk: Option<mpsc::Sender<Request>>,
 }
 
+impl Watch {
+    fn done(mut self) {
+        self.desk = None;
+    }
+}
+
 impl Drop for Watch {
     fn drop(&mut self) {
         let Some(desk) = self.desk.take() else { return };
-        let request = Request::Abandon { waiter: self.waiter };
-        if let Err(mpsc::error::TrySendError::Full(request)) = desk.try_send(request) {
-            tokio::spawn(async move { drop(desk.send(request).await) });
-        }
+        tell(&desk, Request::Abandon { waiter: self.waiter });
     }
 }
 

@@ -1,9 +1,11 @@
 //! The SPI as participants and operators meet it: a real process, real parts, real TLS.
 
 mod audit;
+mod icom;
 mod identity;
 mod nothing_lost;
 mod payments;
 mod reading;
 mod storm;
 mod support;
+mod wire;

@@ -71,15 +71,27 @@ pub(crate) struct TestSpi {
 impl TestSpi {
     /// On the parts of the run, with a database of its own.
     pub(crate) async fn start() -> Self {
+        let mut spi = Self::stopped().await;
+        spi.run().await;
+        spi
+    }
+
+    /// The same, before it runs.
+    pub(crate) async fn stopped() -> Self {
         let database = pix_testkit::empty_database("spi").await;
         let shared = parts().await;
-        Self::start_on(Urls {
+        Self::prepare(Urls {
             writer: database.url_as("spi_app"),
             owner: database.url(),
             nats: shared.nats.url(),
             redis: shared.redis.url(),
         })
         .await
+    }
+
+    /// One more setting for its next run.
+    pub(crate) fn flag(&mut self, key: &str, value: &str) {
+        self.spec.args.push(format!("--{key}={value}"));
     }
 
     /// On parts that the test may kill.

@@ -12,10 +12,14 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 /// The other end of a connection.
 #[derive(Clone, Debug)]
 pub struct Peer {
+    /// Number of the connection in this process.
+    pub connection: u64,
     /// Where it connects from.
     pub address: SocketAddr,
     /// What it showed; its chain and validity have been verified.
     pub certificate: PeerCertificate,
+    /// Whether its certificate holds more connections than it may, or opens them too fast: to be told so and closed.
+    pub is_surplus: bool,
 }
 
 /// A client certificate that the handshake accepted.

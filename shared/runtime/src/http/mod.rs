@@ -2,10 +2,12 @@
 
 mod body;
 mod client;
+mod crowd;
 mod handshake;
 mod server;
+mod watched;
 
 pub use body::{BODY_WITHIN, BodyError, read_body};
 pub use client::{Client, ClientError, ClientLimits};
 pub use handshake::{Peer, PeerCertificate};
-pub use server::{Handler, ServerLimits, serve};
+pub use server::{End, Handler, ServerLimits, serve};

@@ -3,8 +3,10 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,11 +23,26 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::crowd::Crowd;
 use super::handshake::{Peer, PeerCertificate, reason};
+use super::watched::Watched;
 use crate::Stopping;
+
+/// How a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Both sides said goodbye, or it was us who closed.
+    Clean,
+    /// The peer vanished: reset, silent, or closed without TLS's `close_notify`, as a process does that is killed.
+    /// What was written last may never have been read.
+    Broken,
+}
 
 /// Answers requests. Implemented by every `async fn(Request<Incoming>, Arc<Peer>) -> Response<Full<Bytes>>`.
 pub trait Handler: Send + Sync + 'static {
+    /// A connection has ended; every request on it was answered or dropped before.
+    fn ended(&self, _peer: &Peer, _end: End) {}
+
     /// Answers one request of a peer that showed its certificate.
     fn handle(
         &self,
@@ -48,11 +65,23 @@ where
     }
 }
 
+/// Numbers connections.
+static CONNECTIONS: AtomicU64 = AtomicU64::new(1);
+
 /// What a listener puts up with.
 #[derive(Clone, Copy, Debug)]
 pub struct ServerLimits {
     /// Connections at once; one more is closed at once.
     pub connections_max: usize,
+    /// Connections of one address at once; one more is closed at once.
+    pub connections_per_address_max: usize,
+    /// Connections of one certificate at once; one more is told so.
+    pub connections_per_certificate_max: usize,
+    /// New connections a second, of one address and of one certificate: handshakes are the dearest thing a client
+    /// can ask for.
+    pub arrivals_per_second: NonZeroU32,
+    /// How many of them may come at once, after a restart say.
+    pub arrivals_burst: NonZeroU32,
     /// From accept to the end of the handshake.
     pub handshake_within: Duration,
     /// From the end of an answer, or of the handshake, to the end of the next request's headers. So it bounds
@@ -68,6 +97,10 @@ impl Default for ServerLimits {
     fn default() -> Self {
         Self {
             connections_max: 4096,
+            connections_per_address_max: 4096,
+            connections_per_certificate_max: 256,
+            arrivals_per_second: NonZeroU32::new(200).expect("not zero"),
+            arrivals_burst: NonZeroU32::new(2_000).expect("not zero"),
             handshake_within: Duration::from_secs(10),
             next_request_within: Duration::from_secs(75),
             head_bytes_max: 64 * 1024,
@@ -92,6 +125,7 @@ pub async fn serve<H: Handler>(
     stopping: Stopping,
 ) {
     let acceptor = TlsAcceptor::from(tls);
+    let crowd = Arc::new(Crowd::new(limits));
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -102,14 +136,22 @@ pub async fn serve<H: Handler>(
                     metrics::counter!("http_connections_refused_total").increment(1);
                 }
                 Ok((stream, address)) => {
+                    let Some(place) = crowd.arrive(address.ip()) else {
+                        metrics::counter!("http_connections_refused_total").increment(1);
+                        continue;
+                    };
                     let (acceptor, handler, stopping) = (acceptor.clone(), handler.clone(), stopping.clone());
+                    let crowd = Arc::clone(&crowd);
                     connections.spawn(async move {
+                        let _place = place;
                         let shaken = tokio::select! {
                             () = stopping.stopped() => None,
                             shaken = handshake(acceptor, stream, address, limits.handshake_within) => shaken,
                         };
-                        if let Some((tls, peer)) = shaken {
-                            converse(tls, peer, limits, handler, stopping).await;
+                        if let Some((tls, mut peer)) = shaken {
+                            let (_place, is_surplus) = crowd.greet(peer.certificate.issuer_serial.clone());
+                            peer.is_surplus = is_surplus;
+                            converse(tls, Arc::new(peer), limits, handler, stopping).await;
                         }
                     });
                 }
@@ -139,7 +181,7 @@ async fn handshake(
     stream: TcpStream,
     address: SocketAddr,
     within: Duration,
-) -> Option<(TlsStream<TcpStream>, Arc<Peer>)> {
+) -> Option<(TlsStream<TcpStream>, Peer)> {
     let refused = |reason: &'static str, error: &dyn std::fmt::Display| {
         metrics::counter!("tls_handshakes_refused_total", "reason" => reason).increment(1);
         tracing::warn!(peer.address = %address, reason, error = %error, "a TLS handshake was refused");
@@ -164,7 +206,14 @@ async fn handshake(
         return None;
     };
     metrics::counter!("tls_handshakes_total").increment(1);
-    Some((tls, Arc::new(Peer { address, certificate })))
+    let connection = CONNECTIONS.fetch_add(1, Ordering::Relaxed);
+    let peer = Peer {
+        connection,
+        address,
+        certificate,
+        is_surplus: false,
+    };
+    Some((tls, peer))
 }
 
 fn tune(stream: &TcpStream) -> io::Result<()> {
@@ -188,6 +237,8 @@ async fn converse<H: Handler>(
 ) {
     let _open = OpenConnection::count();
     let address = peer.address;
+    let (stream, failed) = Watched::new(tls);
+    let (handler_of_end, peer_of_end) = (handler.clone(), peer.clone());
     let service = service_fn(|request| {
         let (handler, peer) = (handler.clone(), peer.clone());
         async move { Ok::<_, Infallible>(handler.handle(request, peer).await) }
@@ -197,7 +248,7 @@ async fn converse<H: Handler>(
         .header_read_timeout(limits.next_request_within)
         .max_buf_size(limits.head_bytes_max)
         .max_headers(limits.headers_max)
-        .serve_connection(TokioIo::new(tls), service);
+        .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
@@ -206,9 +257,15 @@ async fn converse<H: Handler>(
             connection.await
         }
     };
-    if let Err(e) = ended {
+    if let Err(e) = &ended {
         tracing::debug!(peer.address = %address, error = %e, "a connection broke");
     }
+    // Requests that come too late or make no sense end a connection, too; those peers are still there.
+    let end = match failed.load(Ordering::Relaxed) {
+        true => End::Broken,
+        false => End::Clean,
+    };
+    handler_of_end.ended(&peer_of_end, end);
 }
 
 /// Counts an open connection for as long as it lives, also when its handler panics.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use pix_domain::{EndToEndId, Ispb, Money, MsgId, ResourceId, Timestamp};
 
+use crate::allowance::UNITS;
 use crate::order::{Order, Refusal};
 use crate::outgoing::{Channel, MessageRefusal};
 
@@ -62,6 +63,21 @@ pub enum Content {
     },
     /// It could not be read, verified or attributed: an admi.002 goes back.
     Unreadable(MessageRefusal),
+}
+
+impl Inbound {
+    /// What it takes from its sender's bucket, in units of [`crate::allowance::UNITS`] a token.
+    #[must_use]
+    pub fn cost(&self) -> i64 {
+        let (operations, units) = match &self.content {
+            Content::Orders { orders, .. } => (orders.len(), UNITS),
+            Content::Answers { answers, .. } => (answers.len(), 1),
+            Content::Complaint { .. } | Content::Unreadable(_) => (1, UNITS),
+        };
+        i64::try_from(operations)
+            .unwrap_or(i64::MAX)
+            .saturating_mul(units)
+    }
 }
 
 impl Content {

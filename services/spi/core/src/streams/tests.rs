@@ -39,7 +39,11 @@ impl World {
         f: impl FnOnce(&mut Streams, Waiter, Timestamp, &mut dyn FnMut() -> Token) -> Vec<Effect>,
     ) -> (Waiter, Vec<Effect>) {
         self.waiters += 1;
-        let (waiter, now) = (Waiter(self.waiters), self.now());
+        let waiter = Waiter {
+            id: self.waiters,
+            connection: self.waiters,
+        };
+        let now = self.now();
         let tokens = &mut self.tokens;
         let mut fresh = || {
             *tokens += 1;
@@ -62,6 +66,13 @@ impl World {
     }
     fn confirmed(&mut self, id: StreamId) -> Vec<Effect> {
         self.call(|s, _, now, fresh| s.confirmed(id, now, fresh)).1
+    }
+    fn abandon(&mut self, waiter: Waiter) -> Vec<Effect> {
+        self.call(|s, _, now, fresh| s.abandon(waiter, now, fresh)).1
+    }
+    fn broken(&mut self, waiter: Waiter) {
+        let now = self.now();
+        self.streams.broken(waiter.connection, now);
     }
     fn pass(&mut self, ms: i64) -> Vec<Effect> {
         self.now_ms += ms;
@@ -112,7 +123,13 @@ fn only_the_next_token_confirms_and_the_same_one_repeats_the_batch() {
     assert_eq!(last, [3]);
     assert_eq!(
         world.next(t1).1[0],
-        Effect::Reply(Waiter(world.waiters), Reply::Gone),
+        Effect::Reply(
+            Waiter {
+                id: world.waiters,
+                connection: world.waiters
+            },
+            Reply::Gone
+        ),
         "an old token"
     );
 }
@@ -193,10 +210,65 @@ fn delete_with_the_next_token_confirms_and_with_the_present_one_does_not() {
 fn a_reader_that_went_away_in_a_long_poll_swallows_nothing() {
     let mut world = World::default();
     let (waiter, _) = world.start();
-    let now = world.now();
-    world.streams.abandon(waiter, now);
+    assert!(world.abandon(waiter).is_empty());
     assert!(world.formed(1..2).is_empty(), "nobody listens");
     assert_eq!(batch_of(&world.start().1).0, [1]);
+}
+
+#[test]
+fn a_batch_whose_reader_died_before_a_byte_left_goes_to_another_at_once() {
+    let mut world = World::default();
+    let (dead, _) = world.start();
+    let (other, _) = world.start();
+    let given = world.formed(1..2);
+    assert!(matches!(given[..], [Effect::Reply(waiter, _)] if waiter == dead));
+    let moved = world.abandon(dead);
+    assert!(matches!(moved[..], [Effect::Reply(waiter, _)] if waiter == other));
+    assert_eq!(batch_of(&moved).0, [1]);
+}
+
+#[test]
+fn a_token_whose_answer_was_lost_with_its_connection_still_answers_the_same_for_a_second() {
+    let mut world = World::default();
+    world.formed(1..2);
+    let (_, t1) = batch_of(&world.start().1);
+    let (reader, effects) = world.next(t1);
+    let (stream, _) = confirm_of(&effects);
+    world.formed(2..3);
+    let seen = batch_of(&world.confirmed(stream));
+    world.broken(reader);
+    world.pass(900);
+    assert_eq!(
+        batch_of(&world.next(t1).1),
+        seen,
+        "the reader is back, on another connection"
+    );
+    world.pass(14_000);
+    assert_eq!(batch_of(&world.next(t1).1), seen, "and has all its time again");
+}
+
+#[test]
+fn a_reader_that_died_leaves_its_batch_and_its_place_after_a_second() {
+    let mut world = World::default();
+    world.formed(1..2);
+    let (dead, effects) = world.start();
+    let (_, token) = batch_of(&effects);
+    world.broken(dead);
+    world.pass(1_000);
+    assert_eq!(batch_of(&world.start().1).0, [1]);
+    assert!(matches!(world.next(token).1[..], [Effect::Reply(_, Reply::Gone)]));
+}
+
+#[test]
+fn a_token_asked_again_after_a_lost_long_poll_gets_what_came_meanwhile() {
+    let mut world = World::default();
+    world.formed(1..2);
+    let (_, t1) = batch_of(&world.start().1);
+    let (gone, effects) = world.next(t1);
+    world.confirmed(confirm_of(&effects).0);
+    world.abandon(gone);
+    assert!(world.formed(2..3).is_empty());
+    assert_eq!(batch_of(&world.next(t1).1).0, [2]);
 }
 
 #[test]
@@ -204,8 +276,7 @@ fn six_readers_that_went_away_leave_their_places() {
     let mut world = World::default();
     for _ in 0..STREAMS_MAX {
         let (waiter, _) = world.start();
-        let now = world.now();
-        world.streams.abandon(waiter, now);
+        world.abandon(waiter);
     }
     assert!(world.start().1.is_empty());
 }
@@ -218,6 +289,10 @@ enum Step {
     Close(usize),
     Commit,
     Abandon(usize),
+    /// The replies of the next step are lost before a byte of them leaves.
+    Lose,
+    /// The connection of a request that was answered breaks.
+    Break(u64),
     Pass(i64),
 }
 
@@ -229,6 +304,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => (0_usize..8).prop_map(Step::Close),
         4 => Just(Step::Commit),
         1 => (0_usize..8).prop_map(Step::Abandon),
+        1 => Just(Step::Lose),
+        1 => (0_u64..12).prop_map(Step::Break),
         3 => (1_i64..9_000).prop_map(Step::Pass),
     ];
     proptest::collection::vec(step, 1..120)
@@ -249,9 +326,11 @@ proptest! {
         let mut waiting: Vec<Waiter> = Vec::new();
         let mut asked: HashMap<Waiter, Token> = HashMap::new();
         let mut answers: HashMap<Token, (Vec<i64>, Token)> = HashMap::new();
+        let mut lose = false;
         for step in steps {
             let mut this = None;
-            let effects = match step {
+            let lost = std::mem::take(&mut lose);
+            let mut effects = match step {
                 Step::Form => { formed += 1; world.formed(formed..formed + 1) }
                 Step::Start => { let (w, e) = world.start(); this = Some(w); e }
                 Step::Next(i) if !tokens.is_empty() => {
@@ -273,24 +352,35 @@ proptest! {
                 }
                 Step::Abandon(i) if !waiting.is_empty() => {
                     let waiter = waiting.remove(i % waiting.len());
-                    let now = world.now();
-                    world.streams.abandon(waiter, now);
-                    replied.insert(waiter.0);
+                    replied.insert(waiter.id);
+                    world.abandon(waiter)
+                }
+                Step::Lose => { lose = true; Vec::new() }
+                Step::Break(back) => {
+                    let id = world.waiters.saturating_sub(back);
+                    world.broken(Waiter { id, connection: id });
                     Vec::new()
                 }
                 Step::Pass(ms) => world.pass(ms),
                 Step::Next(_) | Step::Close(_) | Step::Commit | Step::Abandon(_) => Vec::new(),
             };
             waiting.extend(this);
-            for effect in effects {
+            let mut at = 0;
+            while at < effects.len() {
+                let effect = effects[at].clone();
+                at += 1;
                 match effect {
+                    Effect::Reply(waiter, _) if lost && replied.insert(waiter.id) => {
+                        waiting.retain(|other| *other != waiter);
+                        effects.extend(world.abandon(waiter));
+                    }
                     Effect::Confirm(stream, deliveries) => {
                         let ids: Vec<_> = deliveries.iter().map(|d| d.id).collect();
                         for id in &ids { prop_assert!(shown.contains(id), "{id} confirmed unseen"); }
                         committing.push((stream, ids));
                     }
                     Effect::Reply(waiter, reply) => {
-                        prop_assert!(replied.insert(waiter.0), "{waiter:?} answered twice");
+                        prop_assert!(replied.insert(waiter.id), "{waiter:?} answered twice");
                         waiting.retain(|other| *other != waiter);
                         if let Reply::Batch { deliveries, next } = reply {
                             let ids: Vec<_> = deliveries.iter().map(|d| d.id).collect();
@@ -316,7 +406,7 @@ proptest! {
                 }
             }
         }
-        for waiter in waiting { let now = world.now(); world.streams.abandon(waiter, now); }
+        for waiter in waiting { world.abandon(waiter); }
         world.pass(20_000);
         world.pass(20_000);
         let mut left = BTreeSet::new();
