@@ -5,7 +5,7 @@
 //! 1. authority, claiming nothing: RC09, AGNT, DS0G, DS27 of the payer, FF08 for a minute that does not exist;
 //! 2. identity, in the book: a repeat gets its first answer, another content DU03;
 //! 3. the message, claiming nothing: FF08 by tolerance, AM18, CH16 of the group, DT02 of the header;
-//! 4. content, claiming the EndToEndId: DT02 of the order, RC10, DS27, AG12, the rules of the transaction
+//! 4. content, claiming the EndToEndId: DT02 of the order, RC10, DS27, AG12, BE05, MD01, the rules of the transaction
 //!    (AM01, AM12, FF07, CH16, ...), AB11;
 //! 5. money, in the book: AM04.
 
@@ -246,8 +246,36 @@ fn refuse_route(tx: &CreditTransfer, context: &Context<'_>) -> Option<Refusal> {
     if !creditor.active {
         return Some(Refusal::new(R::DS27, "CdtrAgt is not active"));
     }
-    (creditor.settler == context.sender)
-        .then(|| Refusal::new(R::AG12, "payer and receiver settle in the same Conta PI"))
+    if creditor.settler == context.sender {
+        return Some(Refusal::new(
+            R::AG12,
+            "payer and receiver settle in the same Conta PI",
+        ));
+    }
+    refuse_third_parties(tx, context)
+}
+
+/// The others that an order names: who initiated it, and who hands out the cash. Both are known by an ISPB, the
+/// initiator by the root of its CNPJ.
+fn refuse_third_parties(tx: &CreditTransfer, context: &Context<'_>) -> Option<Refusal> {
+    use StatusReason as R;
+    let known = |ispb: Option<Ispb>| ispb.is_some_and(|ispb| context.participants.get(ispb).is_some());
+    if tx
+        .initiator
+        .is_some_and(|cnpj| !known(Ispb::parse(&cnpj.as_str().as_bytes()[..8]).ok()))
+    {
+        return Some(Refusal::new(
+            R::BE05,
+            "the CNPJ of InitgPty is not that of a participant",
+        ));
+    }
+    let document = tx
+        .remittance
+        .as_ref()
+        .and_then(|remittance| remittance.structured.as_ref());
+    document
+        .is_some_and(|document| !known(Some(document.facilitator)))
+        .then(|| Refusal::new(R::MD01, "the facilitator of the withdrawal is not a participant"))
 }
 
 /// When the SPI gives up on the payment; `None` when the payer's participant already used up its time.

@@ -6,6 +6,7 @@ mod identity;
 mod nothing_lost;
 mod payments;
 mod reading;
+mod reasons;
 mod storm;
 mod support;
 mod wire;
