@@ -31,10 +31,16 @@ pub fn init_crypto() {
     drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
 }
 
-/// The multi-threaded runtime of a service.
+/// The multi-threaded runtime of a service, which may open as many files as the system lets it: a connection is one.
 ///
 /// # Errors
 /// When the system gives no threads or no epoll.
 pub fn build_runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut files = getrlimit(Resource::Nofile);
+    files.current = files.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, files) {
+        tracing::warn!(%error, "the limit of open files stays as it was");
+    }
     tokio::runtime::Builder::new_multi_thread().enable_all().build()
 }

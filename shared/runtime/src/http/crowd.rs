@@ -19,6 +19,8 @@ const FORGET_EVERY: u64 = 1024;
 pub(super) struct Crowd {
     limits: ServerLimits,
     addresses: Arc<Counts<IpAddr>>,
+    /// Connections that are still in their handshake: an address that says nothing keeps no other out.
+    shaking: Arc<Counts<IpAddr>>,
     certificates: Arc<Counts<IssuerSerial>>,
     /// New connections by address.
     arrivals: DefaultKeyedRateLimiter<IpAddr>,
@@ -34,6 +36,7 @@ impl Crowd {
         Self {
             limits,
             addresses: Arc::default(),
+            shaking: Arc::default(),
             certificates: Arc::default(),
             arrivals: RateLimiter::keyed(limiter(limits.arrivals_per_second, limits.arrivals_burst)),
             greetings: RateLimiter::keyed(limiter(limits.arrivals_per_second, limits.arrivals_burst)),
@@ -41,16 +44,20 @@ impl Crowd {
         }
     }
 
-    /// A place for a connection from this address; none when it has too many, or comes too often.
-    pub(super) fn arrive(&self, address: IpAddr) -> Option<Place<IpAddr>> {
+    /// Places for a connection from this address and for its handshake; none when it has too many, or comes too
+    /// often.
+    pub(super) fn arrive(&self, address: IpAddr) -> Option<(Place<IpAddr>, Place<IpAddr>)> {
         let arrived = self.arrived.fetch_add(1, Ordering::Relaxed);
         if arrived.is_multiple_of(FORGET_EVERY) {
             self.arrivals.retain_recent();
             self.greetings.retain_recent();
         }
         self.arrivals.check_key(&address).ok()?;
-        let place = Counts::enter(&self.addresses, address);
-        (place.1 <= self.limits.connections_per_address_max).then_some(place.0)
+        let (place, count) = Counts::enter(&self.addresses, address);
+        let (shaking, shaking_count) = Counts::enter(&self.shaking, address);
+        let fits = count <= self.limits.connections_per_address_max
+            && shaking_count <= self.limits.handshakes_per_address_max;
+        fits.then_some((place, shaking))
     }
 
     /// A place for a connection with this certificate, and whether it is one too many.

@@ -75,6 +75,8 @@ pub struct ServerLimits {
     pub connections_max: usize,
     /// Connections of one address at once; one more is closed at once.
     pub connections_per_address_max: usize,
+    /// Connections of one address that are in their handshake; one more is closed at once.
+    pub handshakes_per_address_max: usize,
     /// Connections of one certificate at once; one more is told so.
     pub connections_per_certificate_max: usize,
     /// New connections a second, of one address and of one certificate: handshakes are the dearest thing a client
@@ -96,8 +98,10 @@ pub struct ServerLimits {
 impl Default for ServerLimits {
     fn default() -> Self {
         Self {
-            connections_max: 4096,
-            connections_per_address_max: 4096,
+            // 200 banks with six streams on two channels and 32 posts each, and as much again.
+            connections_max: 20_000,
+            connections_per_address_max: 10_000,
+            handshakes_per_address_max: 512,
             connections_per_certificate_max: 256,
             arrivals_per_second: NonZeroU32::new(200).expect("not zero"),
             arrivals_burst: NonZeroU32::new(2_000).expect("not zero"),
@@ -111,6 +115,9 @@ impl Default for ServerLimits {
 
 /// How long to wait after an accept that failed for want of resources.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How long a connection that is one too many may be silent.
+const SURPLUS_PATIENCE: Duration = Duration::from_secs(1);
 
 /// After this long without an acknowledgement the kernel gives a connection up, also one whose reader
 /// never reads.
@@ -136,7 +143,7 @@ pub async fn serve<H: Handler>(
                     metrics::counter!("http_connections_refused_total").increment(1);
                 }
                 Ok((stream, address)) => {
-                    let Some(place) = crowd.arrive(address.ip()) else {
+                    let Some((place, shaking)) = crowd.arrive(address.ip()) else {
                         metrics::counter!("http_connections_refused_total").increment(1);
                         continue;
                     };
@@ -148,6 +155,7 @@ pub async fn serve<H: Handler>(
                             () = stopping.stopped() => None,
                             shaken = handshake(acceptor, stream, address, limits.handshake_within) => shaken,
                         };
+                        drop(shaking);
                         if let Some((tls, mut peer)) = shaken {
                             let (_place, is_surplus) = crowd.greet(peer.certificate.issuer_serial.clone());
                             peer.is_surplus = is_surplus;
@@ -245,7 +253,10 @@ async fn converse<H: Handler>(
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(limits.next_request_within)
+        .header_read_timeout(match peer.is_surplus {
+            true => SURPLUS_PATIENCE,
+            false => limits.next_request_within,
+        })
         .max_buf_size(limits.head_bytes_max)
         .max_headers(limits.headers_max)
         .serve_connection(TokioIo::new(stream), service);

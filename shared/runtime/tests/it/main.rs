@@ -7,6 +7,7 @@
 )]
 
 mod config;
+mod crowd;
 mod http;
 mod lifecycle;
 mod mtls;
