@@ -13,7 +13,9 @@ pub enum SignatureError {
     Several,
     /// SPI: it is not the only child of `AppHdr/Sgntr`, or AppHdr and Document are not the two children of the
     /// root. DICT: it is not a child of the root.
-    #[error("the ds:Signature is not the only child of AppHdr/Sgntr, or of a DICT message no child of the root")]
+    #[error(
+        "the ds:Signature is not the only child of AppHdr/Sgntr, or of a DICT message no child of the root"
+    )]
     Misplaced,
     /// An element or attribute is missing, surplus or out of order.
     #[error("{0} does not have the shape of the profile")]

@@ -4,6 +4,7 @@ mod audit;
 mod icom;
 mod identity;
 mod nothing_lost;
+mod orders;
 mod payments;
 mod reading;
 mod reasons;

@@ -46,7 +46,10 @@ async fn silent_connections_of_one_address_keep_no_other_out() {
         .connect(ServerName::from(server.address.ip()), stream)
         .await
         .unwrap();
-    other.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+    other
+        .write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        .await
+        .unwrap();
     let mut answer = String::new();
     other.read_to_string(&mut answer).await.unwrap();
     assert!(answer.ends_with("here"), "{answer}");
@@ -75,10 +78,10 @@ async fn a_certificate_with_too_many_connections_is_told_so_and_another_is_not()
     let (_, third) = client().send(server.get("/")).await.unwrap();
     assert_eq!(&third[..], b"true");
     drop((first, second));
-    let told = async {
-        while &client().send(server.get("/")).await.unwrap().1[..] == b"true" {}
-    };
-    tokio::time::timeout(SOON, told).await.expect("places are given back");
+    let told = async { while &client().send(server.get("/")).await.unwrap().1[..] == b"true" {} };
+    tokio::time::timeout(SOON, told)
+        .await
+        .expect("places are given back");
 }
 
 #[tokio::test]
@@ -137,7 +140,10 @@ async fn a_peer_that_vanishes_is_told_from_one_that_says_goodbye() {
             .connect(ServerName::from(address.ip()), stream)
             .await
             .unwrap();
-        stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        stream
+            .write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            .await
+            .unwrap();
         let mut answer = [0; 12];
         stream.read_exact(&mut answer).await.unwrap();
         assert_eq!(&answer, b"HTTP/1.1 200");
