@@ -1,5 +1,6 @@
 //! The SPI as participants and operators meet it: a real process, real parts, real TLS.
 
+mod answers;
 mod audit;
 mod icom;
 mod identity;

@@ -397,28 +397,24 @@ impl Bank {
 
     /// Answers: `None` accepts.
     pub(crate) fn pacs_002(&self, answers: &[(EndToEndId, Option<StatusReason>)]) -> Bytes {
-        let transactions = answers.iter().map(|(id, refusal)| TransactionStatusReport {
-            original_instruction_id: (*id).into(),
-            original_end_to_end_id: *id,
-            status: match refusal {
-                None => TransactionStatus::AcceptedSettlementInProcess,
-                Some(_) => TransactionStatus::Rejected,
-            },
-            reasons: refusal
-                .iter()
-                .map(|code| StatusReasonInformation {
-                    code: Some(*code),
-                    additional: Vec::new(),
-                })
-                .collect(),
-            settled_at: None,
-            settlement_date: None,
+        let reports = answers.iter().map(|(id, refusal)| match refusal {
+            None => report(*id, TransactionStatus::AcceptedSettlementInProcess, None),
+            Some(code) => report(*id, TransactionStatus::Rejected, Some(*code)),
         });
+        self.reporting(reports.collect())
+    }
+
+    /// The same status for all of these, without a reason: also what nobody may say.
+    pub(crate) fn pacs_002_saying(&self, ids: &[EndToEndId], status: TransactionStatus) -> Bytes {
+        self.reporting(ids.iter().map(|id| report(*id, status, None)).collect())
+    }
+
+    fn reporting(&self, transactions: Vec<TransactionStatusReport>) -> Bytes {
         let message_id = self.message_id();
         let document = Document::Pacs002(Pacs002 {
             message_id,
             created_at: now().to_millis(),
-            transactions: transactions.collect(),
+            transactions,
         });
         self.sealed(message_id, MessageDefinition::Pacs002, document)
     }
@@ -467,6 +463,21 @@ impl Bank {
             "addressed to its reader"
         );
         opened.envelope
+    }
+}
+
+fn report(id: EndToEndId, status: TransactionStatus, code: Option<StatusReason>) -> TransactionStatusReport {
+    let reason = code.map(|code| StatusReasonInformation {
+        code: Some(code),
+        additional: Vec::new(),
+    });
+    TransactionStatusReport {
+        original_instruction_id: id.into(),
+        original_end_to_end_id: id,
+        status,
+        reasons: reason.into_iter().collect(),
+        settled_at: None,
+        settlement_date: None,
     }
 }
 
