@@ -2,6 +2,7 @@
 
 mod answers;
 mod audit;
+mod hostile;
 mod icom;
 mod identity;
 mod nothing_lost;

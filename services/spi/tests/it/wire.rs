@@ -140,6 +140,11 @@ impl Wire {
         Some(())
     }
 
+    /// Says that nothing more will be sent.
+    pub(crate) async fn close_writing(&mut self) {
+        self.stream.shutdown().await.expect("closed");
+    }
+
     /// As a killed process does: no goodbye of TLS.
     pub(crate) fn vanish(self) {
         drop(self.stream.into_inner().0);
