@@ -5,12 +5,15 @@
 //! - [`former`]: which waiting transactions go into one outgoing message, and when.
 //! - [`streams`]: how a participant reads its messages, and when one counts as read.
 //! - [`allowance`]: how much a participant may send.
+//! - [`multipart`], [`gunzip`]: how bodies are packed.
 //! - [`audit`]: what the audit chain of a batch is made of.
 
 pub mod allowance;
 pub mod audit;
 pub mod book;
 pub mod former;
+pub mod gunzip;
+pub mod multipart;
 pub mod order;
 pub mod outgoing;
 pub mod participants;

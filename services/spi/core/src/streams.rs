@@ -28,6 +28,23 @@ pub const BATCH_MAX: usize = 10;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Token(pub u128);
 
+impl Token {
+    /// Reads the 32 hexadecimal digits that `PI-Pull-Next` ends with.
+    #[must_use]
+    pub fn parse(wire: &str) -> Option<Self> {
+        let hex = wire.len() == 32 && wire.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        hex.then(|| u128::from_str_radix(wire, 16).ok())
+            .flatten()
+            .map(Self)
+    }
+}
+
+impl std::fmt::Display for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
 /// How long a stream lives on whose connection broke: its reader may be back with the same token at once.
 pub const BROKEN_GRACE: Duration = Duration::from_secs(1);
 

@@ -1,6 +1,5 @@
 //! `POST /api/v1/in/{ispb}/msgs`: one message or up to ten; 201 once they are committed, whatever they are worth.
 
-use std::io::Read as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,12 +13,14 @@ use pix_runtime::Clock as _;
 use pix_runtime::http::{BodyError, read_body};
 use pix_runtime::problem::Problem;
 use spi_core::book::Command;
+use spi_core::gunzip::{GunzipError, gunzip};
+use spi_core::multipart;
 use spi_core::outgoing::{Channel, Mailbox};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::oneshot;
 
 use super::respond::XML;
-use super::{RETRY_AFTER_SECONDS, header, multipart, respond, unavailable};
+use super::{RETRY_AFTER_SECONDS, header, respond, unavailable};
 use crate::app::App;
 use crate::book::Job;
 use crate::intake::{self, Posted};
@@ -28,8 +29,6 @@ use crate::intake::{self, Posted};
 pub(super) const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
 /// All messages of one multipart request, after gunzip.
 const REQUEST_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// How much gzip may blow a request up.
-const GZIP_RATIO_MAX: usize = 50;
 /// How long a sender is kept waiting while Postgres is away.
 const COMMIT_WITHIN: Duration = Duration::from_secs(30);
 
@@ -59,7 +58,7 @@ pub(super) async fn post(
         .await
         .map_err(|error| body_problem(&error))?;
     let received_at = app.clock.now();
-    let body = if gzipped { gunzip(&body, max)? } else { body };
+    let body = if gzipped { unpack(&body, max)? } else { body };
     let messages = match form {
         Form::Single => vec![body],
         Form::Multipart { boundary } => split(&body, &boundary)?,
@@ -286,20 +285,15 @@ fn bad_request(detail: impl Into<String>) -> Problem {
     Problem::icom(StatusCode::BAD_REQUEST, "badRequest", "Bad request", detail)
 }
 
-fn gunzip(body: &[u8], bytes_max: usize) -> Result<Bytes, Problem> {
-    let max = bytes_max.min(body.len().saturating_mul(GZIP_RATIO_MAX));
-    let mut bytes = Vec::new();
-    let limit = u64::try_from(max).unwrap_or(u64::MAX).saturating_add(1);
-    flate2::read::MultiGzDecoder::new(body)
-        .take(limit)
-        .read_to_end(&mut bytes)
-        .map_err(|_| bad_request("the body is not gzip"))?;
-    if bytes.len() > max {
-        return Err(too_large(
-            "the body is longer than its cap (1 MiB, multipart 8 MiB), or than 50 times its gzip",
-        ));
-    }
-    Ok(bytes.into())
+fn unpack(body: &[u8], bytes_max: usize) -> Result<Bytes, Problem> {
+    gunzip(body, bytes_max)
+        .map(Bytes::from)
+        .map_err(|error| match error {
+            GunzipError::Invalid => bad_request("the body is not gzip"),
+            GunzipError::TooLarge => too_large(
+                "the body is longer than its cap (1 MiB, multipart 8 MiB), or than 50 times its gzip",
+            ),
+        })
 }
 
 fn too_large(detail: &'static str) -> Problem {

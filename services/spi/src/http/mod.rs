@@ -2,7 +2,6 @@
 
 mod gate;
 mod messages;
-mod multipart;
 mod respond;
 mod streams;
 

@@ -63,17 +63,9 @@ pub(super) fn batch(
             response
         }
     };
-    let next = format!("/api/v1/out/{ispb}/stream/{:032x}", next.0);
+    let next = format!("/api/v1/out/{ispb}/stream/{next}");
     response.headers_mut().insert(PI_PULL_NEXT, text(next));
     response
-}
-
-/// What `PI-Pull-Next` ends with.
-pub(super) fn parse_token(wire: &str) -> Option<Token> {
-    let hex = wire.len() == 32 && wire.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-    hex.then(|| u128::from_str_radix(wire, 16).ok())
-        .flatten()
-        .map(Token)
 }
 
 fn multipart_mixed(messages: &[(ResourceId, Bytes)], ids: &Ids) -> Response<Full<Bytes>> {

@@ -47,7 +47,7 @@ pub(super) async fn next(
 ) -> Result<Response<Full<Bytes>>, Problem> {
     let multipart = wants_multipart(headers)?;
     let batch_max = if multipart { BATCH_MAX } else { 1 };
-    let token = respond::parse_token(token).ok_or_else(gone)?;
+    let token = Token::parse(token).ok_or_else(gone)?;
     let (reply, watch) = ask(app, connection, |waiter, reply| Request::Next {
         mailbox,
         token,
@@ -68,7 +68,7 @@ pub(super) async fn close(
     token: &str,
     connection: u64,
 ) -> Result<Response<Full<Bytes>>, Problem> {
-    let token: Token = respond::parse_token(token).ok_or_else(gone)?;
+    let token = Token::parse(token).ok_or_else(gone)?;
     let (reply, watch) = ask(app, connection, |waiter, reply| Request::Close {
         mailbox,
         token,

@@ -129,7 +129,7 @@ impl Wire {
     }
 
     async fn fill(&mut self) -> Option<()> {
-        let mut buffer = [0; 16 * 1024];
+        let mut buffer = vec![0; 16 * 1024];
         let read = self
             .stream
             .read(&mut buffer)

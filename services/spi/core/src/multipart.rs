@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 /// Messages in one request (ICOM manual).
-pub(super) const PARTS_MAX: usize = 10;
+pub const PARTS_MAX: usize = 10;
 /// Longest boundary (RFC 2046, 5.1.1).
 const BOUNDARY_MAX: usize = 70;
 /// Header lines of one part, in octets together.
@@ -11,30 +11,41 @@ const PART_HEAD_BYTES_MAX: usize = 2048;
 
 /// Why a body is no multipart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum InvalidMultipart {
+pub enum InvalidMultipart {
+    /// There is no boundary, or a too long one.
     #[error("the Content-Type has no boundary of 1 to 70 characters")]
     Boundary,
+    /// The boundary is not in the body.
     #[error("the body does not hold the boundary of its Content-Type")]
     NoStart,
+    /// A part without an end.
     #[error("a part is not followed by the boundary; the last boundary ends with --")]
     Cut,
+    /// The headers of a part are none.
     #[error("the headers of a part do not end within 2048 octets")]
     Head,
+    /// No part at all.
     #[error("there is no part")]
     Empty,
+    /// More than [`PARTS_MAX`].
     #[error("a request carries at most 10 messages")]
     TooMany,
 }
 
 /// One part: its `Content-Type`, when it has one, and its content.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Part {
-    pub(super) content_type: Option<String>,
-    pub(super) body: Bytes,
+pub struct Part {
+    /// As it was written.
+    pub content_type: Option<String>,
+    /// Its octets.
+    pub body: Bytes,
 }
 
 /// The boundary inside a `Content-Type`, quoted or not.
-pub(super) fn boundary(content_type: &str) -> Result<&str, InvalidMultipart> {
+///
+/// # Errors
+/// [`InvalidMultipart::Boundary`].
+pub fn boundary(content_type: &str) -> Result<&str, InvalidMultipart> {
     let parameters = content_type.split(';').skip(1).map(str::trim);
     let value = parameters
         .filter_map(|parameter| parameter.split_once('='))
@@ -47,7 +58,10 @@ pub(super) fn boundary(content_type: &str) -> Result<&str, InvalidMultipart> {
 
 /// Takes the body apart. The parts share its memory; what stands before the first boundary and behind the last says
 /// nothing.
-pub(super) fn split(body: &Bytes, boundary: &str) -> Result<Vec<Part>, InvalidMultipart> {
+///
+/// # Errors
+/// [`InvalidMultipart`] by what is missing.
+pub fn split(body: &Bytes, boundary: &str) -> Result<Vec<Part>, InvalidMultipart> {
     let delimiter = format!("--{boundary}");
     let mut at = next_line(body, 0, &delimiter).ok_or(InvalidMultipart::NoStart)?.1;
     let mut parts = Vec::new();
