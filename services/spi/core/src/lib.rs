@@ -6,6 +6,7 @@
 //! - [`streams`]: how a participant reads its messages, and when one counts as read.
 //! - [`allowance`]: how much a participant may send.
 //! - [`multipart`], [`gunzip`]: how bodies are packed.
+//! - [`sandbox`]: scripted misbehaviour, for those who test their own connector.
 //! - [`audit`]: what the audit chain of a batch is made of.
 
 pub mod allowance;
@@ -17,4 +18,5 @@ pub mod multipart;
 pub mod order;
 pub mod outgoing;
 pub mod participants;
+pub mod sandbox;
 pub mod streams;
