@@ -201,6 +201,21 @@ pub(crate) struct KeyList {
 pub(crate) enum Pki {
     /// Make the PEM files with which an outside bank joins, and register it as a participant.
     Participant(Participant),
+    /// Sign the ISO 20022 envelope on standard input as the bank of a folder would, by hand.
+    ///
+    /// The envelope is written to standard output, in canonical form, with its signature in AppHdr/Sgntr:
+    ///   pix pki sign --with bank-33333333 <order.xml >signed.xml
+    #[command(verbatim_doc_comment)]
+    Sign(With),
+    /// Check the SPI's signature of the envelope on standard input, and write it to standard output when it holds.
+    Verify(With),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct With {
+    /// Folder that `pix pki participant` made.
+    #[arg(long = "with", value_name = "DIR")]
+    pub(crate) folder: PathBuf,
 }
 
 #[derive(Debug, Args)]

@@ -9,6 +9,7 @@ mod board;
 mod cli;
 mod configs;
 mod control;
+mod envelope;
 mod http;
 mod inside;
 mod key;
@@ -56,8 +57,10 @@ async fn run(arguments: cli::Arguments) -> anyhow::Result<ExitCode> {
         cli::Command::Pay(order) => pay::command(&place, &order).await,
         cli::Command::Payment { end_to_end_id, json } => payment::command(&place, &end_to_end_id, json).await,
         cli::Command::Key { command } => key::command(&place, &command).await,
-        cli::Command::Pki {
-            command: cli::Pki::Participant(who),
-        } => pki::participant(&place, &who),
+        cli::Command::Pki { command } => match command {
+            cli::Pki::Participant(who) => pki::participant(&place, &who),
+            cli::Pki::Sign(with) => envelope::sign(&with.folder),
+            cli::Pki::Verify(with) => envelope::verify(&with.folder),
+        },
     }
 }

@@ -3,6 +3,7 @@
 //! One at a time (`.config/nextest.toml`; the lock in `switch.rs` where cargo runs them): each starts ten processes.
 #![allow(clippy::print_stderr, reason = "what a test says belongs to its output")]
 
+mod docs;
 mod first_payment;
 #[path = "../../src/http.rs"]
 #[allow(dead_code, reason = "the command's own client; tests need part of it")]
