@@ -11,6 +11,8 @@ use pix_domain::{Category, KeyType, TaxId};
 
 const MINUTE_MS: i64 = 60_000;
 const DAY_MS: i64 = 24 * 3600 * 1000;
+/// A debt is never deeper than so many full buckets.
+const DEBT_MAX: i64 = 10;
 
 /// Whose bucket it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -227,6 +229,12 @@ impl Rate {
         self.capacity * self.period_ms
     }
 
+    /// Units of the deepest debt: what lies below it is forgiven, and every number stays exact in doubles.
+    #[must_use]
+    pub fn floor(self) -> i64 {
+        -DEBT_MAX * self.full()
+    }
+
     /// Units that a bucket of which nothing is known is taken to hold: a tenth (DESIGN 2).
     #[must_use]
     pub fn unknown(self) -> i64 {
@@ -289,12 +297,23 @@ impl Level {
         self.units >= rate.period_ms
     }
 
-    /// With `tokens` more, or fewer when negative: never above full, below zero as far as it takes.
+    /// With `tokens` more, or fewer when negative: never above full, below zero as far as the deepest debt.
     #[must_use]
     pub fn changed(self, rate: Rate, tokens: i64) -> Self {
+        let units = tokens.saturating_mul(rate.period_ms).saturating_add(self.units);
         Self {
-            units: (self.units + tokens * rate.period_ms).min(rate.full()),
+            units: units.clamp(rate.floor(), rate.full()),
             ..self
+        }
+    }
+
+    /// The lower of two accounts of one bucket, at `now_ms`: of what two know, the one that saw more taken is right.
+    #[must_use]
+    pub fn lower(self, other: Self, rate: Rate, now_ms: i64) -> Self {
+        let (one, other) = (self.refilled(rate, now_ms), other.refilled(rate, now_ms));
+        Self {
+            units: one.units.min(other.units).max(rate.floor()),
+            at_ms: one.at_ms.max(other.at_ms),
         }
     }
 

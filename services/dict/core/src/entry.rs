@@ -361,10 +361,13 @@ pub fn update(command: &Update, facts: &UpdateFacts) -> Result<Updated, UpdateRe
         owner: owner.clone(),
         ..before.clone()
     };
+    let cid_before = before.cid(&held.request_id);
+    let cid_after = entry.cid(&held.request_id);
     Ok(Updated {
-        cid_before: before.cid(&held.request_id),
-        cid_after: entry.cid(&held.request_id),
-        changed: entry != *before,
+        cid_before,
+        cid_after,
+        // One branch may be written `1` and `0001`: equal, and another content all the same.
+        changed: entry != *before || cid_before != cid_after,
         request_id: held.request_id,
         entry,
     })

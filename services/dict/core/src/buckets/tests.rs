@@ -86,12 +86,15 @@ fn every_number_stays_where_doubles_are_exact() {
     for policy in Policy::ALL {
         for category in Category::ALL {
             let rate = policy.rate(*category, None);
-            let deep = Level {
-                units: -rate.full() * 20,
-                at_ms: 0,
-            };
-            assert!(-deep.units < EXACT && rate.full() < EXACT);
-            assert_eq!(deep.refilled(rate, 4 * NOON), Level::full(rate, 4 * NOON));
+            let mut deep = Level::full(rate, NOON);
+            for tokens in [-1, -rate.capacity, -1_000_000_000, i64::MIN, -1] {
+                deep = deep.changed(rate, tokens);
+                assert!(-deep.units < EXACT && -deep.units <= DEBT_MAX * rate.full());
+            }
+            assert_eq!(deep.units, rate.floor(), "what lies below it is forgiven");
+            assert_eq!(deep.changed(rate, i64::MAX), Level::full(rate, NOON));
+            let long = rate.until(deep.units, rate.full());
+            assert_eq!(deep.refilled(rate, NOON + long), Level::full(rate, NOON + long));
         }
     }
 }
@@ -132,6 +135,21 @@ proptest! {
             kept = kept.refilled(rate, now);
             stored = Some(written.refilled(rate, now)).filter(|level| *level != Level::full(rate, now));
         }
+    }
+
+    #[test]
+    fn the_lower_of_two_accounts_does_not_depend_on_when_it_is_asked_for(
+        rate in rates(), owed in 0_i64..2000, more in 0_i64..2000, late in 0_i64..100_000, on in 0_i64..100_000_000,
+    ) {
+        let one = Level::full(rate, NOON).changed(rate, -owed);
+        let other = Level::full(rate, NOON + late).changed(rate, -more);
+        let now = NOON + late;
+        let early = one.lower(other, rate, now);
+        prop_assert_eq!(early, other.lower(one, rate, now));
+        prop_assert_eq!(early.refilled(rate, now + on), one.lower(other, rate, now + on));
+        prop_assert!(early.units <= one.refilled(rate, now).units);
+        prop_assert!(early.units <= other.refilled(rate, now).units);
+        prop_assert_eq!(early.lower(one, rate, now), early, "told twice is told once");
     }
 
     #[test]

@@ -257,6 +257,23 @@ fn an_update_to_what_is_there_changes_nothing_and_a_cid_covers_no_opening_date()
 }
 
 #[test]
+fn a_branch_written_otherwise_is_the_same_account_and_another_content() {
+    let mut held = held(&asks("a@b.br", PERSON));
+    let (mut command, mut facts) = update_of(&held);
+    facts.account_keys = 5;
+    let mut short = held.entry.account.clone();
+    short.branch = Some(Branch::parse(b"1").expect("a branch"));
+    assert!(is_same_account(&short, &held.entry.account));
+    command.account = Some(short);
+    let updated = update(&command, &facts).expect("no other account, so no limit");
+    assert_ne!(updated.cid_before, updated.cid_after);
+    assert!(updated.changed, "what has another CID is stored");
+    held.entry = updated.entry;
+    facts.held = Some(held);
+    assert!(!update(&command, &facts).expect("allowed").changed);
+}
+
+#[test]
 fn updates_are_refused_in_order() {
     use UpdateRefusal as R;
     let of_key = held(&asks("a@b.br", PERSON));
