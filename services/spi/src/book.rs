@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use pix_domain::{ResourceId, Timestamp};
+use pix_domain::{MsgId, ResourceId, Timestamp};
 use pix_runtime::ops::Readiness;
 use pix_runtime::{Clock, Stopping};
 use spi_core::book::{Book, Command, Content, Decision, Inbound, Snapshot};
@@ -325,6 +325,9 @@ impl<C: Clock> Writer<C> {
         let taken_in: Vec<_> = keyed
             .map(|row| (row.inbound.sender, row.inbound.digest, row.inbound.resource_id))
             .collect();
+        for row in &decision.batch.messages {
+            note_complaint(&row.inbound);
+        }
         self.book.install(decision);
         self.audit_head = audit_hash;
         metrics::gauge!("spi_payments_open").set(to_f64(self.book.open_payments()));
@@ -445,6 +448,25 @@ fn split(jobs: Vec<Job>) -> VecDeque<Vec<Job>> {
 fn audit_hash(head: &[u8; 32], decision: &Decision) -> [u8; 32] {
     let record = spi_core::audit::record(decision.batch.number, spi_core::audit::lines(&decision.batch));
     pix_xmldsig::digest(&[head, &record])
+}
+
+/// A participant could not process a message of ours: an operator should look, and its row in `complaint` tells more.
+fn note_complaint(inbound: &Inbound) {
+    let Content::Complaint { reference, .. } = &inbound.content else {
+        return;
+    };
+    let sender = inbound.sender;
+    metrics::counter!("spi_complaints_total", "participant" => sender.to_string()).increment(1);
+    // Only an id: the field holds whatever somebody wrote.
+    let wire = reference.as_str().as_bytes();
+    let about = MsgId::parse(wire).map(|id| id.to_string());
+    let about = about.or_else(|_| ResourceId::parse(wire).map(|id| id.to_string()));
+    tracing::warn!(
+        participant.ispb = %sender,
+        message.resource_id = %inbound.resource_id,
+        about = about.as_deref().unwrap_or("no id"),
+        "a participant could not process a message of ours (admi.002)"
+    );
 }
 
 fn count(decision: &Decision, which: impl Fn(&Option<spi_core::book::End>) -> bool) -> u64 {

@@ -93,6 +93,18 @@ pub(crate) static KEYS: &[Key] = &[
         "tokens/tokens a second",
         "on the secondary channel, 00:00 to 07:59:59",
     ),
+    Key::with_default::<PullNext>(
+        "icom.pull_next",
+        "relative",
+        "relative or absolute",
+        "form of PI-Pull-Next: a path, or https:// with the Host that was asked (and its port, when it names none)",
+    ),
+    Key::with_default::<bool>(
+        "sandbox",
+        "false",
+        "true or false",
+        "let operators script how streams misbehave (/sandbox), for tests of participants",
+    ),
     Key::with_default::<bool>(
         "unsafe_durability",
         "false",
@@ -122,6 +134,8 @@ pub(crate) struct Config {
     pub(crate) tls: Arc<rustls::ServerConfig>,
     pub(crate) signer: Signer,
     pub(crate) rates: Rates,
+    pub(crate) pull_next: PullNext,
+    pub(crate) sandbox: bool,
     pub(crate) unsafe_durability: bool,
     pub(crate) log_format: LogFormat,
     pub(crate) log_level: LogLevel,
@@ -170,6 +184,8 @@ impl Config {
                 secondary_by_day: settings.get::<RateSetting>("bucket.secondary_by_day").0,
                 secondary_by_night: settings.get::<RateSetting>("bucket.secondary_by_night").0,
             },
+            pull_next: settings.get("icom.pull_next"),
+            sandbox: settings.get("sandbox"),
             unsafe_durability: settings.get("unsafe_durability"),
             log_format: settings.get("log.format"),
             log_level: settings.get("log.level"),
@@ -177,6 +193,27 @@ impl Config {
         };
         settings.finish()?;
         Ok(config)
+    }
+}
+
+/// How `PI-Pull-Next` is written; participants take both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PullNext {
+    /// A path.
+    Relative,
+    /// A whole URI, of the host that the participant asked.
+    Absolute,
+}
+
+impl FromStr for PullNext {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "relative" => Ok(Self::Relative),
+            "absolute" => Ok(Self::Absolute),
+            _ => Err("PI-Pull-Next is relative or absolute"),
+        }
     }
 }
 

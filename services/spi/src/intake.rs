@@ -110,8 +110,10 @@ fn content(posted: &Posted<'_>, registry: &Registry) -> Result<Content, MessageR
                 answers: answers(message),
             })
         }
-        Document::Admi002(_) => Ok(Content::Complaint {
+        Document::Admi002(complaint) => Ok(Content::Complaint {
             message_id: header.message_id,
+            reference: complaint.reference.clone(),
+            reason: complaint.reason.clone(),
         }),
     }
 }

@@ -14,6 +14,7 @@ mod http;
 mod intake;
 mod ops;
 mod registry;
+mod sandbox;
 mod shares;
 
 use std::process::ExitCode;
@@ -37,11 +38,12 @@ use crate::adapters::pg_book::BookStore;
 use crate::adapters::pg_delivery::DeliveryStore;
 use crate::adapters::{partitions, pg_audit};
 use crate::allowances::Allowances;
-use crate::app::App;
+use crate::app::{App, Ports};
 use crate::bodies::Bodies;
 use crate::config::Config;
 use crate::desk::Desk;
 use crate::registry::Registry;
+use crate::sandbox::Script;
 use crate::shares::Shares;
 
 /// What is under way may take so long to end after the stop.
@@ -207,7 +209,8 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let ops_pool = pg::pool(&config.database_url, OPS_POOL_MAX)
         .await
         .context("cannot reach Postgres")?;
-    let routes = ops::routes(ops_pool, Arc::clone(&registry), figures_rx);
+    let script = Script::new(config.sandbox);
+    let routes = ops::routes(ops_pool, Arc::clone(&registry), figures_rx, script.clone());
     lifecycle.spawn(
         "ops",
         pix_runtime::ops::serve(ops, readiness.clone(), routes, stopping.clone()),
@@ -224,6 +227,12 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
         shares: Shares::default(),
         allowances: Allowances::new(config.rates),
         gate: http::Gate::default(),
+        script,
+        pull_next: config.pull_next,
+        ports: Ports {
+            primary: config.listen_primary.port(),
+            secondary: config.listen_secondary.port(),
+        },
     });
     for (name, channel, address) in [
         ("primary", Channel::Primary, config.listen_primary),

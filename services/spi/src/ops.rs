@@ -1,6 +1,8 @@
-//! Questions of operators, in JSON on the ops listener: Conta PI balances, one payment, the state of things.
+//! Questions of operators, in JSON on the ops listener: Conta PI balances, one payment, the state of things; and the
+//! script of the sandbox.
 
-use axum::extract::{Path, State};
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -14,24 +16,37 @@ use crate::adapters::pg::StoreError;
 use crate::adapters::pg_views;
 use crate::book::Figures;
 use crate::registry::Current;
+use crate::sandbox::{RuleText, Script, ScriptRefusal};
+
+/// A whole script, in octets.
+const SCRIPT_BYTES_MAX: usize = 64 * 1024;
 
 #[derive(Clone)]
 struct Ops {
     pool: PgPool,
     registry: Current,
     figures: watch::Receiver<Figures>,
+    script: Script,
 }
 
 /// The routes beside health and metrics.
-pub(crate) fn routes(pool: PgPool, registry: Current, figures: watch::Receiver<Figures>) -> Router {
+pub(crate) fn routes(
+    pool: PgPool,
+    registry: Current,
+    figures: watch::Receiver<Figures>,
+    script: Script,
+) -> Router {
     Router::new()
         .route("/accounts", get(accounts))
         .route("/payments/{end_to_end_id}", get(payment))
         .route("/status", get(status))
+        .route("/sandbox", get(sandbox).put(set_sandbox).delete(clear_sandbox))
+        .layer(DefaultBodyLimit::max(SCRIPT_BYTES_MAX))
         .with_state(Ops {
             pool,
             registry,
             figures,
+            script,
         })
 }
 
@@ -78,6 +93,7 @@ async fn payment(State(ops): State<Ops>, Path(id): Path<String>) -> Response {
 async fn status(State(ops): State<Ops>) -> Response {
     let figures = *ops.figures.borrow();
     let registry = ops.registry.load();
+    let rules = ops.script.rules();
     Json(serde_json::json!({
         "service": "spi",
         "version": env!("CARGO_PKG_VERSION"),
@@ -86,8 +102,52 @@ async fn status(State(ops): State<Ops>) -> Response {
         "open_payments": figures.open_payments,
         "batch": figures.last_batch,
         "seq": figures.last_seq,
+        "sandbox": rules.is_some(),
+        "sandbox_rules": rules.unwrap_or_default(),
     }))
     .into_response()
+}
+
+/// `GET /sandbox`: the rules that still act, with the times that are left.
+async fn sandbox(State(ops): State<Ops>) -> Response {
+    match ops.script.rules() {
+        Some(rules) => Json(rules).into_response(),
+        None => sandbox_is_off(),
+    }
+}
+
+/// `PUT /sandbox`: these rules instead of those there are.
+async fn set_sandbox(State(ops): State<Ops>, body: Bytes) -> Response {
+    if ops.script.rules().is_none() {
+        return sandbox_is_off();
+    }
+    match serde_json::from_slice::<Vec<RuleText>>(&body) {
+        Ok(rules) => script(&ops, &rules),
+        Err(error) => {
+            let detail = format!("a script is a JSON list of rules: {error}");
+            problem(&Problem::plain(StatusCode::BAD_REQUEST, detail))
+        }
+    }
+}
+
+/// `DELETE /sandbox`: no rules.
+async fn clear_sandbox(State(ops): State<Ops>) -> Response {
+    script(&ops, &[])
+}
+
+fn script(ops: &Ops, rules: &[RuleText]) -> Response {
+    match ops.script.set(rules) {
+        Ok(()) => Json(ops.script.rules()).into_response(),
+        Err(ScriptRefusal::Off) => sandbox_is_off(),
+        Err(ScriptRefusal::Fault(why)) => problem(&Problem::plain(StatusCode::BAD_REQUEST, why)),
+    }
+}
+
+fn sandbox_is_off() -> Response {
+    problem(&Problem::plain(
+        StatusCode::FORBIDDEN,
+        "start spi with sandbox=true",
+    ))
 }
 
 fn unavailable(error: &StoreError) -> Response {

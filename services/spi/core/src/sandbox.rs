@@ -260,7 +260,8 @@ mod tests {
     }
 
     fn order(amount: &str) -> Vec<u8> {
-        format!("<CdtTrfTxInf><IntrBkSttlmAmt Ccy=\"BRL\">{amount}</IntrBkSttlmAmt></CdtTrfTxInf>").into_bytes()
+        format!("<CdtTrfTxInf><IntrBkSttlmAmt Ccy=\"BRL\">{amount}</IntrBkSttlmAmt></CdtTrfTxInf>")
+            .into_bytes()
     }
 
     const A: &str = "11111111";
@@ -372,7 +373,11 @@ mod tests {
         }];
         let mut sandbox = Sandbox::default();
         sandbox.repeat(mailbox(A), Token(1), deliveries.clone(), now);
-        assert_eq!(sandbox.repeated(mailbox(B), Token(1), now), None, "another reader");
+        assert_eq!(
+            sandbox.repeated(mailbox(B), Token(1), now),
+            None,
+            "another reader"
+        );
         assert_eq!(sandbox.repeated(mailbox(A), Token(2), now), None, "another token");
         assert_eq!(
             sandbox.repeated(mailbox(A), Token(1), now),

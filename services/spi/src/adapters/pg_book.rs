@@ -248,6 +248,45 @@ impl BookStore {
             .await?;
         }
 
+        let complaints = || {
+            let messages = batch.messages.iter().map(|row| &row.inbound);
+            messages.filter_map(|inbound| match &inbound.content {
+                Content::Complaint {
+                    reference, reason, ..
+                } => Some((inbound, reference, reason)),
+                _ => None,
+            })
+        };
+        if complaints().next().is_some() {
+            sqlx::query(
+                "INSERT INTO complaint (at, resource_id, sender, reference, reason)
+                 SELECT $1, * FROM UNNEST($2::bytea[], $3::text[], $4::text[], $5::text[])",
+            )
+            .bind(at)
+            .bind(
+                complaints()
+                    .map(|(inbound, ..)| inbound.resource_id.as_bytes().to_vec())
+                    .collect::<Vec<_>>(),
+            )
+            .bind(
+                complaints()
+                    .map(|(inbound, ..)| inbound.sender.to_string())
+                    .collect::<Vec<_>>(),
+            )
+            .bind(
+                complaints()
+                    .map(|(_, reference, _)| reference.to_string())
+                    .collect::<Vec<_>>(),
+            )
+            .bind(
+                complaints()
+                    .map(|(.., reason)| reason.to_string())
+                    .collect::<Vec<_>>(),
+            )
+            .execute(&mut *tx)
+            .await?;
+        }
+
         if !batch.payments.is_empty() {
             let rows = &batch.payments;
             let text = |f: &dyn Fn(&spi_core::order::Order) -> String| -> Vec<String> {

@@ -178,6 +178,38 @@ pub(crate) async fn payment(pool: &PgPool, id: EndToEndId) -> Result<PaymentView
             });
         }
     }
+    let told: Vec<String> = view
+        .timeline
+        .iter()
+        .filter(|stage| stage.stage == "formed")
+        .flat_map(|stage| [stage.message_id.clone(), stage.resource_id.clone()])
+        .flatten()
+        .collect();
+    let readers: Vec<&str> = deliveries
+        .iter()
+        .map(|row| row.try_get(1))
+        .collect::<Result<_, _>>()?;
+    let complaints = sqlx::query(
+        "SELECT sender, reference, reason, at, resource_id FROM complaint
+         WHERE reference = ANY ($1) AND sender = ANY ($2)",
+    )
+    .bind(&told)
+    .bind(&readers)
+    .fetch_all(pool)
+    .await?;
+    for row in &complaints {
+        let (sender, reference, reason): (&str, &str, &str) =
+            (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+        view.timeline.push(Stage {
+            stage: "complaint",
+            at: Timestamp::from(row.try_get::<OffsetDateTime, _>(3)?).to_string(),
+            detail: format!("admi.002 of {sender} about {reference}: {reason}"),
+            message_id: None,
+            resource_id: super::pg::resource_id("complaint", row.try_get(4)?)
+                .ok()
+                .map(|id| id.to_string()),
+        });
+    }
     view.timeline.sort_by(|a, b| a.at.cmp(&b.at));
     Ok(view)
 }

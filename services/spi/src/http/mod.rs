@@ -11,6 +11,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
+use iso20022::MessageDefinition;
 use pix_domain::Ispb;
 use pix_runtime::Clock as _;
 use pix_runtime::http::{End, Handler, Peer};
@@ -98,7 +99,7 @@ enum Route {
     /// The same, with DELETE.
     Close { ispb: String, token: String },
     /// `/api/v1/in/catalog`, `/api/v1/out/catalog`
-    Catalog(&'static [&'static str]),
+    Catalog(&'static [MessageDefinition]),
 }
 
 impl Route {
@@ -124,10 +125,14 @@ impl Route {
     }
 }
 
-/// What participants may send.
-const IN_CATALOG: &[&str] = &["admi.002.spi.1.5", "pacs.002.spi.1.17", "pacs.008.spi.1.16"];
-/// What they receive.
-const OUT_CATALOG: &[&str] = IN_CATALOG;
+/// What participants may send: all that is read, in the one version of each that is.
+const IN_CATALOG: &[MessageDefinition] = &[
+    MessageDefinition::Admi002,
+    MessageDefinition::Pacs002,
+    MessageDefinition::Pacs008,
+];
+/// What they receive: all that the desk forms.
+const OUT_CATALOG: &[MessageDefinition] = IN_CATALOG;
 
 fn route(request: &Request<Incoming>) -> Result<Route, Problem> {
     let path = request.uri().path();

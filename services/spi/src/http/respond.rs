@@ -8,8 +8,10 @@ use flate2::write::GzEncoder;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
+use iso20022::MessageDefinition;
 use pix_domain::{Ispb, ResourceId};
 use pix_runtime::Ids;
+use pix_runtime::http::Cut;
 use spi_core::streams::Token;
 
 const PI_RESOURCE_ID: HeaderName = HeaderName::from_static("pi-resourceid");
@@ -41,8 +43,16 @@ pub(super) fn closed() -> Response<Full<Bytes>> {
     empty(StatusCode::OK)
 }
 
-/// 200 with messages, or 204 without; the next token in both.
+/// No answer: the connection is reset.
+pub(super) fn cut() -> Response<Full<Bytes>> {
+    let mut response = empty(StatusCode::SERVICE_UNAVAILABLE);
+    response.extensions_mut().insert(Cut);
+    response
+}
+
+/// 200 with messages, or 204 without; the next token in both. `base` stands before its path.
 pub(super) fn batch(
+    base: &str,
     ispb: Ispb,
     next: Token,
     messages: Vec<(ResourceId, Bytes)>,
@@ -63,7 +73,7 @@ pub(super) fn batch(
             response
         }
     };
-    let next = format!("/api/v1/out/{ispb}/stream/{next}");
+    let next = format!("{base}/api/v1/out/{ispb}/stream/{next}");
     response.headers_mut().insert(PI_PULL_NEXT, text(next));
     response
 }
@@ -87,10 +97,10 @@ fn multipart_mixed(messages: &[(ResourceId, Bytes)], ids: &Ids) -> Response<Full
 }
 
 /// The messages of a catalogue.
-pub(super) fn catalog(messages: &[&str]) -> Response<Full<Bytes>> {
+pub(super) fn catalog(messages: &[MessageDefinition]) -> Response<Full<Bytes>> {
     let list: String = messages
         .iter()
-        .map(|name| format!("<Message>{name}</Message>"))
+        .map(|message| format!("<Message>{}</Message>", message.as_str()))
         .collect();
     let mut response = Response::new(Full::new(Bytes::from(format!("<Catalog>{list}</Catalog>"))));
     response

@@ -2,7 +2,7 @@
 
 use pix_domain::{EndToEndId, StatusReason, TransactionStatus};
 
-use crate::support::{A, B, Bank, C, Heard, TestSpi, status};
+use crate::support::{A, B, Bank, C, Heard, TestSpi, get, status};
 
 async fn order(from: &Bank, to: &str) -> EndToEndId {
     let order = from.order(to, "1.00");
@@ -76,6 +76,49 @@ async fn an_answer_comes_before_its_order_was_confirmed_twice_and_contradicts_it
     assert_eq!(from_b.hear_until(1).await, [status(id, "RJCT AC06")]);
     assert_eq!(spi.balance(B).await.0, "1000001.00");
     assert_eq!(spi.balance(A).await, ("999999.00".to_owned(), "0.00".to_owned()));
+}
+
+/// A participant may say that it could not process a message of ours: operators hear of it, nobody else does.
+#[tokio::test]
+async fn a_complaint_about_one_of_ours_is_kept_counted_and_shown_with_its_payment() {
+    let spi = TestSpi::start().await;
+    let (a, b, c) = (spi.bank(A), spi.bank(B), spi.bank(C));
+    let id = order(&a, B).await;
+    let mut from_b = b.reader();
+    let batch = from_b.raw().await;
+    let (resource_id, bytes) = &batch[0];
+    let message_id = b.open(bytes).header.message_id.to_string();
+    let complaint = b.post(b.admi_002(&message_id, "Assinatura inválida")).await;
+    b.post(b.admi_002(&resource_id.to_string(), "XML inválido")).await;
+    // Of one whose message it is not, and of one that writes what is no id.
+    c.post(c.admi_002(&message_id, "Assinatura inválida")).await;
+    c.post(c.admi_002("70000000000", "x")).await;
+    let view = spi.ask(&format!("/payments/{id}")).await;
+    let complaints: Vec<_> = view["timeline"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter(|stage| stage["stage"] == "complaint")
+        .collect();
+    assert_eq!(complaints.len(), 2, "{view}");
+    let about = format!("admi.002 of {B} about {message_id}: Assinatura inválida");
+    assert_eq!(complaints[0]["detail"], about.as_str());
+    assert_eq!(complaints[0]["resource_id"], complaint.to_string().as_str());
+    let kept =
+        "SELECT count(*) FROM complaint c JOIN message_in m USING (resource_id) WHERE m.kind = 'admi.002'";
+    assert_eq!(spi.count(kept).await, 4);
+    let (_, metrics) = get(spi.ops, "/metrics").await;
+    for (ispb, count) in [(B, 2), (C, 2)] {
+        let line = format!("spi_complaints_total{{participant=\"{ispb}\"}} {count}");
+        assert!(metrics.contains(&line), "{metrics}");
+    }
+    let log = spi.log();
+    assert!(log.contains(&message_id) && !log.contains("70000000000"));
+    // The payment goes on as if nothing had been said.
+    b.post(b.pacs_002(&[(id, None)])).await;
+    assert_eq!(from_b.hear_until(1).await, [status(id, "ACCC")]);
+    assert_eq!(a.reader().hear_until(1).await, [status(id, "ACSC")]);
+    assert!(spi.audit().await.0);
 }
 
 #[tokio::test]

@@ -338,6 +338,116 @@ async fn a_stream_gives_one_or_ten_and_its_next_token_as_long_as_it_lives() {
 }
 
 #[tokio::test]
+async fn an_absolute_next_leads_back_to_the_host_that_was_asked() {
+    let mut spi = TestSpi::stopped().await;
+    spi.flag("icom.pull_next", "absolute");
+    spi.run().await;
+    let (a, b) = (spi.bank(A), spi.bank(B));
+    let mut wire = Wire::connect(&spi, B, spi.primary).await;
+    let start = format!("GET /api/v1/out/{B}/stream/start HTTP/1.1");
+    let port = spi.primary;
+    for (host, named) in [
+        ("icom-h.pi.rsfn.net.br:16522", String::new()),
+        ("[::1]:4002", String::new()),
+        ("icom.pi.rsfn.net.br", format!(":{port}")),
+    ] {
+        let base = format!("https://{host}{named}");
+        a.post(a.pacs_008(vec![a.order(B, "1.00")])).await;
+        let first = wire.ask(&format!("{start}\nHost: {host}"), b"").await;
+        let next = first.header("pi-pull-next").to_owned();
+        assert!(
+            next.starts_with(&format!("{base}/api/v1/out/{B}/stream/")),
+            "{next}"
+        );
+        // The whole URI as the target of the request, and its path alone.
+        a.post(a.pacs_008(vec![a.order(B, "1.00")])).await;
+        let second = wire.ask(&format!("GET {next} HTTP/1.1\nHost: {host}"), b"").await;
+        assert_eq!(second.status, 200);
+        assert_ne!(second.resource_ids(), first.resource_ids());
+        let path = second.header("pi-pull-next").replace(&base, "");
+        assert_eq!(
+            wire.ask(&format!("DELETE {path} HTTP/1.1"), b"").await.status,
+            200
+        );
+    }
+    // What cannot stand in a URI does not come back.
+    a.post(a.pacs_008(vec![a.order(B, "1.00")])).await;
+    let strange = wire.ask(&format!("{start}\nHost: a@b"), b"").await;
+    let next = strange.header("pi-pull-next");
+    assert!(next.starts_with("/api/v1/out/"), "{next}");
+    wire.ask(&format!("DELETE {next} HTTP/1.1"), b"").await;
+    // A participant's own connector follows it.
+    let order = a.order(B, "2.00");
+    let id = order.end_to_end_id;
+    a.post(a.pacs_008(vec![order])).await;
+    let mut from_b = b.reader();
+    assert_eq!(from_b.hear_until(1).await, [Heard::Order(id)]);
+    b.post(b.pacs_002(&[(id, None)])).await;
+    assert_eq!(from_b.hear_until(1).await, [crate::support::status(id, "ACCC")]);
+    let next = from_b.next.expect("a token");
+    assert!(next.starts_with(&format!("https://localhost:{port}/")), "{next}");
+}
+
+/// Nothing is read or sent that is not listed, and nothing is listed that is neither.
+#[tokio::test]
+async fn the_catalogs_list_what_is_spoken() {
+    let spi = TestSpi::start().await;
+    let (a, b) = (spi.bank(A), spi.bank(B));
+    let mut wire = Wire::connect(&spi, A, spi.primary).await;
+    let mut listed = Vec::new();
+    for way in ["in", "out"] {
+        let catalog = wire
+            .ask(&format!("GET /api/v1/{way}/catalog HTTP/1.1"), b"")
+            .await;
+        assert_eq!(
+            (catalog.status, catalog.header("content-type")),
+            (200, "application/xml; charset=utf-8")
+        );
+        listed.push(catalog.text().to_owned());
+    }
+    let order = a.order(B, "1.00");
+    let id = order.end_to_end_id;
+    let said = [
+        a.pacs_008(vec![order]),
+        b.pacs_002(&[(id, None)]),
+        a.admi_002("M0003816600000000000000000000000", "XML inválido"),
+    ];
+    let name = |message: &[u8]| {
+        let text = std::str::from_utf8(message).expect("UTF-8");
+        let (_, rest) = text.split_once("<MsgDefIdr>").expect("a header");
+        format!(
+            "<Message>{}</Message>",
+            rest.split('<').next().expect("split gives one")
+        )
+    };
+    let mut names: Vec<_> = said.iter().map(|message| name(message)).collect();
+    names.sort();
+    let catalog = format!("<Catalog>{}</Catalog>", names.concat());
+    assert_eq!(listed, [catalog.clone(), catalog], "the same both ways");
+    // All of them are taken, and what comes back is listed: an order, two statuses, a refusal of what is broken.
+    a.post(said[0].clone()).await;
+    let mut from_b = b.reader();
+    let mut heard: Vec<_> = from_b.raw().await;
+    b.post(said[1].clone()).await;
+    a.post(said[2].clone()).await;
+    a.post("<Envelope>".into()).await;
+    heard.extend(from_b.raw().await);
+    let mut from_a = a.reader();
+    while heard.len() < 4 {
+        heard.extend(from_a.raw().await);
+    }
+    let mut sent: Vec<_> = heard.iter().map(|(_, bytes)| name(bytes)).collect();
+    sent.sort();
+    sent.dedup();
+    assert_eq!(sent, names);
+    assert_eq!(
+        spi.count("SELECT count(*) FROM message_in WHERE kind = 'refused'")
+            .await,
+        1
+    );
+}
+
+#[tokio::test]
 async fn an_empty_bucket_says_when_to_come_back_and_answers_cost_a_fifth() {
     let mut spi = TestSpi::stopped().await;
     spi.flag("bucket.primary", "10/1");

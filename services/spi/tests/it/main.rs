@@ -10,6 +10,7 @@ mod orders;
 mod payments;
 mod reading;
 mod reasons;
+mod sandbox;
 mod storm;
 mod support;
 mod wire;

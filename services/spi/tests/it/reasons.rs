@@ -107,8 +107,11 @@ const ORDERS: &[(&str, &str, Change)] = &[
     ("RC10", "to nobody", |tx| tx.creditor_agent = parse("98765432")),
 ];
 
+/// What it is, its answer, and how a sound group becomes it.
+type GroupCase = (&'static str, &'static str, fn(&mut GroupHeader));
+
 /// Codes that whole messages are refused with, by what is wrong with their header.
-const GROUPS: &[(&str, &str, fn(&mut GroupHeader))] = &[
+const GROUPS: &[GroupCase] = &[
     ("AM18", "another count", |group| group.number_of_transactions = 2),
     ("CH16", "HIGH that is not PAGPRI", |group| {
         group.service_level = ServiceLevel::FraudAnalysis

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use iso20022::{
-    AppHdr, CreditTransfer, CreditorAccount, DebtorAccount, Document, Envelope, GroupHeader,
+    Admi002, AppHdr, CreditTransfer, CreditorAccount, DebtorAccount, Document, Envelope, GroupHeader,
     MessageDefinition, Pacs002, Pacs008, Party, StatusReasonInformation, TransactionStatusReport,
 };
 use pix_domain::{
@@ -453,6 +453,24 @@ impl Bank {
             next: None,
             seen: BTreeSet::new(),
         }
+    }
+
+    /// Whether the SPI's signature on this does not hold.
+    pub(crate) fn doubts(&self, bytes: &[u8]) -> bool {
+        iso20022::open(bytes, &self.spi).is_err()
+    }
+
+    /// An admi.002: this participant could not process what it names.
+    pub(crate) fn admi_002(&self, reference: &str, reason: &str) -> Bytes {
+        let document = Document::Admi002(Admi002 {
+            reference: Text::truncated(reference),
+            reason: Text::truncated(reason),
+            rejected_at: None,
+            location: None,
+            description: None,
+            additional: None,
+        });
+        self.sealed(self.message_id(), MessageDefinition::Admi002, document)
     }
 
     /// Opens what the SPI sent; panics when its signature does not hold.

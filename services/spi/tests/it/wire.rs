@@ -140,6 +140,18 @@ impl Wire {
         Some(())
     }
 
+    /// How many octets still come until the connection ends, and which error ends it.
+    pub(crate) async fn ending(&mut self) -> (usize, Option<std::io::ErrorKind>) {
+        let mut rest = Vec::new();
+        let read = tokio::time::timeout(SOON, self.stream.read_to_end(&mut rest))
+            .await
+            .expect("in time");
+        (
+            self.unread.len() + rest.len(),
+            read.err().map(|error| error.kind()),
+        )
+    }
+
     /// Says that nothing more will be sent.
     pub(crate) async fn close_writing(&mut self) {
         self.stream.shutdown().await.expect("closed");

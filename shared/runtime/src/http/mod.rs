@@ -10,4 +10,4 @@ mod watched;
 pub use body::{BODY_WITHIN, BodyError, read_body};
 pub use client::{Client, ClientError, ClientLimits};
 pub use handshake::{Peer, PeerCertificate};
-pub use server::{End, Handler, ServerLimits, serve};
+pub use server::{Cut, End, Handler, ServerLimits, serve};

@@ -1,6 +1,5 @@
 //! The accept loop: TLS in a task of its own, then HTTP/1.1 with keep-alive, then a good end.
 
-use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -64,6 +63,16 @@ where
         self(request, peer)
     }
 }
+
+/// In an answer's extensions: nothing of the answer leaves, and the connection is reset instead. For those who test
+/// how the other side takes it.
+#[derive(Clone, Copy, Debug)]
+pub struct Cut;
+
+/// What hyper is told when a connection is cut: that its service failed, so that it writes nothing more.
+#[derive(Debug, thiserror::Error)]
+#[error("the answer was to cut the connection")]
+struct WasCut;
 
 /// Numbers connections.
 static CONNECTIONS: AtomicU64 = AtomicU64::new(1);
@@ -245,11 +254,18 @@ async fn converse<H: Handler>(
 ) {
     let _open = OpenConnection::count();
     let address = peer.address;
-    let (stream, failed) = Watched::new(tls);
+    let (stream, fate) = Watched::new(tls);
     let (handler_of_end, peer_of_end) = (handler.clone(), peer.clone());
     let service = service_fn(|request| {
-        let (handler, peer) = (handler.clone(), peer.clone());
-        async move { Ok::<_, Infallible>(handler.handle(request, peer).await) }
+        let (handler, peer, fate) = (handler.clone(), peer.clone(), Arc::clone(&fate));
+        async move {
+            let response = handler.handle(request, peer).await;
+            if response.extensions().get::<Cut>().is_none() {
+                return Ok(response);
+            }
+            fate.cut();
+            Err(WasCut)
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -272,7 +288,7 @@ async fn converse<H: Handler>(
         tracing::debug!(peer.address = %address, error = %e, "a connection broke");
     }
     // Requests that come too late or make no sense end a connection, too; those peers are still there.
-    let end = match failed.load(Ordering::Relaxed) {
+    let end = match fate.has_failed() {
         true => End::Broken,
         false => End::Clean,
     };

@@ -1,39 +1,73 @@
-//! A stream that remembers whether it failed: hyper says nothing of a peer that vanishes between two requests.
+//! A stream that remembers whether it failed, and may be told to end badly itself: hyper says nothing of a peer that
+//! vanishes between two requests, and has no way to reset one.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
 
 /// The stream.
-pub(super) struct Watched<S> {
-    inner: S,
-    failed: Arc<AtomicBool>,
+pub(super) struct Watched {
+    inner: TlsStream<TcpStream>,
+    fate: Arc<Fate>,
 }
 
-impl<S> Watched<S> {
-    /// The stream, and whether it has failed so far. An end of TLS without `close_notify` is a failure, too.
-    pub(super) fn new(inner: S) -> (Self, Arc<AtomicBool>) {
-        let failed = Arc::new(AtomicBool::new(false));
+/// How a stream fares; shared with whoever looks after it.
+#[derive(Debug, Default)]
+pub(super) struct Fate {
+    failed: AtomicBool,
+    cut: AtomicBool,
+}
+
+impl Fate {
+    /// Whether it has failed so far. An end of TLS without `close_notify` is a failure, too, and so is our own cut.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Relaxed)
+    }
+
+    /// When the stream is dropped, its peer sees a reset.
+    pub(super) fn cut(&self) {
+        self.failed.store(true, Ordering::Relaxed);
+        self.cut.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Watched {
+    /// The stream, and what becomes of it.
+    pub(super) fn new(inner: TlsStream<TcpStream>) -> (Self, Arc<Fate>) {
+        let fate = Arc::<Fate>::default();
         let watched = Self {
             inner,
-            failed: Arc::clone(&failed),
+            fate: Arc::clone(&fate),
         };
-        (watched, failed)
+        (watched, fate)
     }
 
     fn note<T>(&self, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if matches!(polled, Poll::Ready(Err(_))) {
-            self.failed.store(true, Ordering::Relaxed);
+            self.fate.failed.store(true, Ordering::Relaxed);
         }
         polled
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+impl Drop for Watched {
+    fn drop(&mut self) {
+        if self.fate.cut.load(Ordering::Relaxed) {
+            // To linger for no time is to send RST. A socket that is gone already needs none.
+            drop(SockRef::from(self.inner.get_ref().0).set_linger(Some(Duration::ZERO)));
+        }
+    }
+}
+
+impl AsyncRead for Watched {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -44,7 +78,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+impl AsyncWrite for Watched {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pix_domain::{EndToEndId, Ispb, Money, MsgId, ResourceId, Timestamp};
+use pix_domain::{EndToEndId, Ispb, Money, MsgId, ResourceId, Text, Timestamp};
 
 use crate::allowance::UNITS;
 use crate::order::{Order, Refusal};
@@ -60,6 +60,10 @@ pub enum Content {
     Complaint {
         /// `MsgId`.
         message_id: MsgId,
+        /// What it says it is about: our MsgId, or our PI-ResourceId.
+        reference: Text<33>,
+        /// Why, in the participant's words.
+        reason: Text<35>,
     },
     /// It could not be read, verified or attributed: an admi.002 goes back.
     Unreadable(MessageRefusal),
@@ -87,7 +91,7 @@ impl Content {
         match self {
             Self::Orders { message_id, .. }
             | Self::Answers { message_id, .. }
-            | Self::Complaint { message_id } => Some(*message_id),
+            | Self::Complaint { message_id, .. } => Some(*message_id),
             Self::Unreadable(_) => None,
         }
     }
