@@ -3,9 +3,6 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use quick_xml::Reader;
-use quick_xml::events::Event;
-
 /// The input is not in the profile that [`Cursor`] reads, or not what its reader expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotCanonical {
@@ -34,10 +31,7 @@ pub enum Token<'a> {
 pub struct Cursor<'a> {
     input: &'a str,
     nodes_left: usize,
-    reader: Reader<&'a [u8]>,
     next: Lexed<'a>,
-    /// The token after `next`, when looking for the end of text has read it already.
-    after: Option<Lexed<'a>>,
 }
 
 #[derive(Clone, Copy)]
@@ -47,25 +41,12 @@ struct Lexed<'a> {
     end: usize,
 }
 
-#[derive(PartialEq)]
-enum Kind {
-    Open,
-    Close,
-    Text,
-    End,
-}
-
 impl<'a> Cursor<'a> {
     /// Starts before the first token of `input`, which may have `nodes` elements and attributes.
     ///
     /// # Errors
     /// [`NotCanonical`] when there is none.
     pub fn new(input: &'a str, nodes: usize) -> Result<Self, NotCanonical> {
-        let mut reader = Reader::from_str(input);
-        let config = reader.config_mut();
-        config.check_end_names = false; // whoever asks compares the name
-        config.allow_unmatched_ends = true;
-        config.trim_markup_names_in_closing_tags = false;
         let nothing = Lexed {
             token: Token::End,
             start: 0,
@@ -74,10 +55,11 @@ impl<'a> Cursor<'a> {
         let mut cursor = Self {
             input,
             nodes_left: nodes,
-            reader,
             next: nothing,
-            after: None,
         };
+        if input.starts_with('\u{feff}') {
+            return Err(cursor.refuse());
+        }
         cursor.next = cursor.lex(0)?;
         Ok(cursor)
     }
@@ -105,10 +87,7 @@ impl<'a> Cursor<'a> {
     /// [`NotCanonical`] when what follows it is no token of the profile.
     pub fn take(&mut self) -> Result<Token<'a>, NotCanonical> {
         let taken = self.next;
-        self.next = match self.after.take() {
-            Some(read) => read,
-            None => self.lex(taken.end)?,
-        };
+        self.next = self.lex(taken.end)?;
         Ok(taken.token)
     }
 
@@ -190,69 +169,66 @@ impl<'a> Cursor<'a> {
         Ok(span)
     }
 
-    /// Reads the token that starts at `start`. Tokens are slices between two positions of the reader, so
-    /// nothing that it might pass over in silence is lost to us.
+    /// Reads the token that starts at `start`: they follow each other without a gap, so nothing is passed over.
     fn lex(&mut self, start: usize) -> Result<Lexed<'a>, NotCanonical> {
-        let (kind, mut end) = self.event(start)?;
-        if kind != Kind::Text {
-            return self.tag(&kind, start, end);
-        }
-        loop {
-            let (kind, next_end) = self.event(end)?;
-            if kind != Kind::Text {
-                self.after = Some(self.tag(&kind, end, next_end)?);
-                return Ok(Lexed {
-                    token: Token::Text(&self.input[start..end]),
-                    start,
-                    end,
-                });
+        let rest = &self.input.as_bytes()[start..];
+        let (token, end) = match rest {
+            [] => (Token::End, start),
+            [b'<', b'/', ..] => {
+                let length = find(b'>', rest).ok_or(NotCanonical { at: start })?;
+                (
+                    Token::Close(&self.input[start + 2..start + length]),
+                    start + length + 1,
+                )
             }
-            end = next_end;
-        }
-    }
-
-    fn tag(&mut self, kind: &Kind, start: usize, end: usize) -> Result<Lexed<'a>, NotCanonical> {
-        let raw = &self.input[start..end];
-        let token = match kind {
-            Kind::Open => raw
-                .strip_prefix('<')
-                .and_then(|r| r.strip_suffix('>'))
-                .map(Token::Open),
-            Kind::Close => raw
-                .strip_prefix("</")
-                .and_then(|r| r.strip_suffix('>'))
-                .map(Token::Close),
-            Kind::Text | Kind::End => raw.is_empty().then_some(Token::End),
+            [b'<', b'!' | b'?', ..] => return Err(NotCanonical { at: start }),
+            [b'<', tag @ ..] => {
+                let (length, nodes) = start_tag(tag).ok_or(NotCanonical { at: start })?;
+                self.nodes_left = self
+                    .nodes_left
+                    .checked_sub(nodes)
+                    .ok_or(NotCanonical { at: start })?;
+                let end = start + 1 + length;
+                (Token::Open(&self.input[start + 1..end]), end + 1)
+            }
+            text => {
+                let end = start + find(b'<', text).unwrap_or(text.len());
+                (Token::Text(&self.input[start..end]), end)
+            }
         };
-        if *kind == Kind::Open {
-            let nodes = 1 + raw.bytes().filter(|b| *b == b'"').count() / 2;
-            self.nodes_left = self
-                .nodes_left
-                .checked_sub(nodes)
-                .ok_or(NotCanonical { at: start })?;
-        }
-        token
-            .map(|token| Lexed { token, start, end })
-            .ok_or(NotCanonical { at: start })
+        Ok(Lexed { token, start, end })
     }
+}
 
-    fn event(&mut self, start: usize) -> Result<(Kind, usize), NotCanonical> {
-        let refuse = NotCanonical { at: start };
-        let kind = match self.reader.read_event().map_err(|_| refuse)? {
-            Event::Start(_) => Kind::Open,
-            Event::End(_) => Kind::Close,
-            Event::Text(_) | Event::GeneralRef(_) => Kind::Text,
-            Event::Eof => Kind::End,
-            Event::Empty(_)
-            | Event::CData(_)
-            | Event::Comment(_)
-            | Event::Decl(_)
-            | Event::PI(_)
-            | Event::DocType(_) => return Err(refuse),
-        };
-        let end = usize::try_from(self.reader.buffer_position()).map_err(|_| refuse)?;
-        Ok((kind, end))
+fn find(wanted: u8, bytes: &[u8]) -> Option<usize> {
+    bytes.iter().position(|b| *b == wanted)
+}
+
+/// How long a start tag is up to its `>`, and how many nodes it makes: itself and its attributes. Nothing when it has
+/// no end, or is that of an empty element.
+fn start_tag(tag: &[u8]) -> Option<(usize, usize)> {
+    // Nearly all have no attributes.
+    let special = |b: &u8| matches!(b, b'>' | b'<' | b'"' | b'\'');
+    let first = tag.iter().position(special)?;
+    if tag[first] == b'>' {
+        let is_empty_element = tag[..first].ends_with(b"/");
+        return (!is_empty_element).then_some((first, 1));
     }
+    let (mut open_quote, mut quotes) = (None, 0);
+    for (length, b) in tag.iter().enumerate() {
+        match (b, open_quote) {
+            (b'>', None) => {
+                let is_empty_element = tag[..length].ends_with(b"/");
+                return (!is_empty_element).then_some((length, 1 + quotes / 2));
+            }
+            (b'<', _) => return None,
+            (b'"' | b'\'', None) => open_quote = Some(b),
+            (_, Some(quote)) if quote == b => open_quote = None,
+            _ => {}
+        }
+        quotes += usize::from(*b == b'"');
+    }
+    None
 }
 
 pub(crate) fn is_space(b: u8) -> bool {
@@ -322,6 +298,16 @@ mod tests {
                 Close("a")
             ])
         );
+        assert_eq!(
+            tokens("<a x='\"/>' y=\"'\">ção</a>&"),
+            Ok(vec![
+                Open("a x='\"/>' y=\"'\""),
+                Text("ção"),
+                Close("a"),
+                Text("&")
+            ])
+        );
+        assert_eq!(tokens(""), Ok(vec![]));
     }
 
     #[test]
@@ -332,6 +318,12 @@ mod tests {
             "<a><!-- --></a>",
             "<a><![CDATA[x]]></a>",
             "<!DOCTYPE a><a></a>",
+            "<a b=\"/\"/>",
+            "<a b=\"<\"></a>",
+            "<a",
+            "<a b=\"></a>",
+            "</a",
+            "<",
         ] {
             assert!(tokens(other).is_err(), "{other}");
         }
