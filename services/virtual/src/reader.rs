@@ -19,7 +19,11 @@ use crate::script::Behaviour;
 /// Answers in one message (rule of the SPI for a pacs.002).
 const ANSWERS_MAX: usize = 10;
 
-/// Which participants hear the switch: ready when every primary channel does.
+/// Before asking again a switch that refuses to let a participant read: it is put out until somebody changes that.
+const REFUSED_PAUSE: Duration = Duration::from_secs(5);
+
+/// Which participants the switch answers: ready when it does on every primary channel, be it with a refusal. One that
+/// is put out (`active = false`) holds up nobody.
 pub(crate) struct Up {
     primary: Vec<AtomicBool>,
     readiness: Readiness,
@@ -85,8 +89,9 @@ impl Reader {
                 },
                 Pulled::Gone(status) => {
                     // 410 is a stream that ended; anything else is a switch that does not let us read.
-                    if status.as_u16() != 410 {
-                        self.heard(false);
+                    let refused = status.as_u16() != 410;
+                    if refused {
+                        self.heard(true);
                         met = false;
                         tracing::warn!(
                             status = status.as_u16(),
@@ -96,7 +101,7 @@ impl Reader {
                         );
                     }
                     token = None;
-                    None
+                    refused.then_some(REFUSED_PAUSE)
                 }
                 Pulled::Later(why, asked) => {
                     self.heard(false);
@@ -125,7 +130,9 @@ impl Reader {
         let icom = self.who.icom(self.channel);
         if !*met {
             *met = icom.answers().await;
-            self.heard(*met);
+            if *met {
+                self.heard(true);
+            }
         }
         icom.pull(token).await
     }

@@ -56,6 +56,12 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: KeyCommand,
     },
+    /// The virtual participants: have one pay, and set what they do with what is paid to them.
+    #[command(after_help = VIRTUAL_EXAMPLES)]
+    Virtual {
+        #[command(subcommand)]
+        command: VirtualCommand,
+    },
     /// Certificates and their private keys.
     Pki {
         #[command(subcommand)]
@@ -192,6 +198,80 @@ pub(crate) struct KeyList {
     /// What the DICT has, participant by participant, instead of what the banks have.
     #[arg(long)]
     pub(crate) all: bool,
+    /// For programs.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+const VIRTUAL_EXAMPLES: &str = "Examples:
+  pix virtual pay --to B --to-account 200001 --amount 5.00
+  pix virtual pay --to-key elisa.prado@horizonte.example --amount 5.00
+  pix virtual rule --amount 13.37 --do reject:AC03             pay 99999A04 R$ 13.37, and it is refused
+  pix virtual rule --participant 99999A04 --do delay:5 --times 1
+  pix virtual rules
+  pix virtual clear                                            everything is accepted again
+
+What --do takes: accept, delay:SECONDS, silence, reject:CODE, accept-then-reject:CODE, twice, bad-signature.";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum VirtualCommand {
+    /// Have a virtual participant's customer (Fulano, account 1) pay, and print what happened.
+    #[command(after_help = VIRTUAL_EXAMPLES)]
+    Pay(VirtualPay),
+    /// List the rules, in the order in which they are asked.
+    #[command(after_help = VIRTUAL_EXAMPLES)]
+    Rules {
+        /// For programs.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Set a rule, before the others.
+    #[command(after_help = VIRTUAL_EXAMPLES)]
+    Rule(VirtualRule),
+    /// Remove every rule: everything is accepted.
+    #[command(after_help = VIRTUAL_EXAMPLES)]
+    Clear,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VirtualPay {
+    /// Paying participant: a virtual one, or one behind it.
+    #[arg(long, default_value = "99999A03", value_parser = |text: &str| Ispb::parse(text.as_bytes()))]
+    pub(crate) from: Ispb,
+    /// Receiver's key, as the DICT has it.
+    #[arg(long, value_name = "KEY", value_parser = Key::guess, conflicts_with_all = ["to", "to_account", "to_tax_id"])]
+    pub(crate) to_key: Option<Key>,
+    /// Receiving bank, when paying by account: A, B or an ISPB.
+    #[arg(long, default_value = "B")]
+    pub(crate) to: String,
+    /// Receiving account, as 0001/200001 or 200001; the bank's first open one unless given.
+    #[arg(long, value_name = "ACCOUNT")]
+    pub(crate) to_account: Option<String>,
+    /// CPF or CNPJ of the receiver; looked up unless given.
+    #[arg(long, value_name = "CPF|CNPJ")]
+    pub(crate) to_tax_id: Option<String>,
+    /// In reais, like 5.00.
+    #[arg(long, default_value = "5.00", value_parser = |text: &str| Money::parse(text.as_bytes()))]
+    pub(crate) amount: Money,
+    /// For programs.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VirtualRule {
+    /// For orders to this participant only, by ISPB.
+    #[arg(long, value_parser = |text: &str| Ispb::parse(text.as_bytes()))]
+    pub(crate) participant: Option<Ispb>,
+    /// For orders of exactly this amount only, in reais.
+    #[arg(long, value_parser = |text: &str| Money::parse(text.as_bytes()))]
+    pub(crate) amount: Option<Money>,
+    /// What to do, like reject:AC03.
+    #[arg(long = "do", value_name = "BEHAVIOUR")]
+    pub(crate) behaviour: String,
+    /// For so many orders; for all unless given.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) times: Option<u32>,
     /// For programs.
     #[arg(long)]
     pub(crate) json: bool,

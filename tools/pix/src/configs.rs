@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use pix_parts::{Nats, Postgres, Redis};
 
 use crate::place::{Place, write_private};
-use crate::seed::Bank;
+use crate::seed::{Bank, VIRTUALS};
 
 /// The roles that `spi` and `dict` serve with: they may not change what is appended.
 pub(crate) const ROLES: [&str; 2] = [SPI_ROLE, DICT_ROLE];
@@ -71,6 +71,34 @@ pub(crate) fn write_dict(place: &Place, parts: &Parts<'_>) -> anyhow::Result<Pat
             ("inside.certificate", pki("inside/dict.crt")),
             ("inside.key", pki("inside/dict.key")),
             ("inside.ca", pki("inside/ca.crt")),
+            ("log.format", "json".into()),
+        ],
+    )
+}
+
+pub(crate) fn write_virtual(place: &Place) -> anyhow::Result<PathBuf> {
+    let ports = place.ports;
+    let icom = |port: u16| format!("https://127.0.0.1:{port}");
+    let by_commas = |pairs: Vec<String>| pairs.join(",");
+    let folders = VIRTUALS
+        .iter()
+        .map(|one| format!("{}={}", one.ispb, text(&place.path(one.folder()))));
+    let indirect = VIRTUALS
+        .iter()
+        .map(|one| format!("{}={}", one.indirect, one.ispb));
+    write(
+        place,
+        "virtual",
+        &[
+            ("participants", by_commas(folders.collect())),
+            ("indirect", by_commas(indirect.collect())),
+            ("icom.primary", icom(ports.spi_primary())),
+            ("icom.secondary", icom(ports.spi_secondary())),
+            (
+                "spi.signature_certificate",
+                text(&place.path("pki/spi/signature.crt")),
+            ),
+            ("listen.ops", format!("127.0.0.1:{}", ports.virtual_ops())),
             ("log.format", "json".into()),
         ],
     )

@@ -63,6 +63,11 @@ impl Http {
             .await
     }
 
+    pub(crate) async fn put(&self, port: u16, path: &str, body: &Value) -> Result<Answer, Silent> {
+        self.send("PUT", port, path, None, Bytes::from(body.to_string()))
+            .await
+    }
+
     pub(crate) async fn delete(&self, port: u16, path: &str) -> Result<Answer, Silent> {
         self.send("DELETE", port, path, None, Bytes::new()).await
     }

@@ -22,6 +22,7 @@ mod seed;
 mod seed_keys;
 mod supervisor;
 mod up;
+mod virtuals;
 
 use std::process::ExitCode;
 
@@ -57,6 +58,7 @@ async fn run(arguments: cli::Arguments) -> anyhow::Result<ExitCode> {
         cli::Command::Pay(order) => pay::command(&place, &order).await,
         cli::Command::Payment { end_to_end_id, json } => payment::command(&place, &end_to_end_id, json).await,
         cli::Command::Key { command } => key::command(&place, &command).await,
+        cli::Command::Virtual { command } => virtuals::command(&place, &command).await,
         cli::Command::Pki { command } => match command {
             cli::Pki::Participant(who) => pki::participant(&place, &who),
             cli::Pki::Sign(with) => envelope::sign(&with.folder),

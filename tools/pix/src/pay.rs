@@ -12,12 +12,12 @@ use crate::cli;
 use crate::http::{Answer, Http, new_order_key};
 use crate::payment::{self, Story, bank_index};
 use crate::place::Place;
-use crate::seed::{Account, BANKS, Bank, Customers};
+use crate::seed::{self, Account, BANKS, Bank, Customers};
 
 /// A payment ends within its 40 seconds, plus the time its end takes to travel.
-const END_WITHIN: Duration = Duration::from_secs(60);
+pub(crate) const END_WITHIN: Duration = Duration::from_secs(60);
 /// The receiver's credit follows the payer's confirmation closely.
-const CREDIT_WITHIN: Duration = Duration::from_secs(3);
+pub(crate) const CREDIT_WITHIN: Duration = Duration::from_secs(3);
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// Who pays whom.
@@ -43,9 +43,9 @@ enum To<'a> {
 
 /// Who is paid, once found.
 #[derive(Debug)]
-struct Receiver {
+pub(crate) struct Receiver {
     /// As the payer's bank takes it.
-    body: Value,
+    pub(crate) body: Value,
     ispb: Ispb,
     /// Whose balance is shown, when the bank runs here and tells.
     account: Option<Account>,
@@ -242,7 +242,7 @@ async fn account_of(
     Ok(accounts.find(|account| account.id() == known.account))
 }
 
-fn by_account(
+pub(crate) fn by_account(
     place: &Place,
     bank: &str,
     account: Option<&str>,
@@ -257,6 +257,10 @@ fn by_account(
     let to = match (choose(place, ispb, account, "--to-account")?, account, tax_id) {
         (Some(to), _, _) => to,
         (None, Some(account), Some(tax_id)) => outside(account, tax_id),
+        (None, account, tax_id) if seed::is_virtual(ispb) => outside(
+            account.unwrap_or(seed::VIRTUAL_ACCOUNT),
+            tax_id.unwrap_or(seed::VIRTUAL_TAX_ID),
+        ),
         (None, _, _) => {
             bail!("{ispb} does not run here: give its customer with --to-account and --to-tax-id")
         }
@@ -283,8 +287,8 @@ async fn send_order(http: &Http, port: u16, body: &Value) -> anyhow::Result<Answ
     })
 }
 
-/// Waits until a bank knows the end of the payment; false when it does not in time or knows no such payment.
-async fn ended(http: &Http, port: u16, path: &str, within: Duration) -> bool {
+/// Waits until a bank, or the virtual participants, know the end of the payment; false when it does not in time or knows no such payment.
+pub(crate) async fn ended(http: &Http, port: u16, path: &str, within: Duration) -> bool {
     let asked = Instant::now();
     while asked.elapsed() < within {
         match http.get(port, path).await {

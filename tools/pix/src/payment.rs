@@ -58,7 +58,7 @@ pub(crate) async fn command(
     Ok(story.exit_code())
 }
 
-/// Asks the switch and both banks.
+/// Asks the switch, both banks and the virtual participants.
 ///
 /// # Errors
 /// When nobody knows the payment, or nobody answers.
@@ -86,6 +86,12 @@ pub(crate) async fn tell(place: &Place, http: &Http, end_to_end_id: &str) -> any
         "switch",
         true,
         http.get(place.ports.spi_ops(), &format!("/payments/{end_to_end_id}"))
+            .await,
+    );
+    heard(
+        "virtual",
+        false,
+        http.get(place.ports.virtual_ops(), &format!("/payments/{end_to_end_id}"))
             .await,
     );
     accounts.retain(|account| account.body["state"] != "unknown");
@@ -217,7 +223,8 @@ impl Event {
         }
         Self {
             at: Timestamp::parse(text("at").as_bytes()).ok(),
-            who: who.to_owned(),
+            // The virtual participants answer together.
+            who: raw["participant"].as_str().unwrap_or(who).to_owned(),
             stage: text("stage").to_owned(),
             detail,
         }

@@ -10,7 +10,7 @@ use pix_domain::Ispb;
 
 use crate::cli;
 use crate::place::{Place, private_dir};
-use crate::seed::{self, BANKS};
+use crate::seed::{self, BANKS, VIRTUALS};
 use crate::up::make_pki;
 
 /// What the bank keeps secret, and what it shows.
@@ -20,6 +20,9 @@ pub(crate) fn participant(place: &Place, who: &cli::Participant) -> anyhow::Resu
     let ispb = who.ispb;
     if BANKS.iter().any(|bank| bank.ispb() == ispb) {
         bail!("{ispb} is a bank that `pix up` runs itself: choose another ISPB for an outside bank");
+    }
+    if VIRTUALS.iter().any(|one| one.ispb() == ispb) {
+        bail!("{ispb} is a virtual participant: choose another ISPB for an outside bank");
     }
     let out = std::path::absolute(&who.out)
         .with_context(|| format!("{} is no usable folder name", who.out.display()))?;
@@ -228,11 +231,12 @@ mod tests {
         assert_eq!(mode & 0o777, 0o600);
         let first_key = fs::read(out.join("channel.key")).expect("key");
         let entries = registered(&place);
-        assert_eq!(entries.len(), 3);
-        assert_eq!(entries[2]["opening_balance"].as_str(), Some("50.00"));
+        // Two banks and six virtual participants are there before it.
+        assert_eq!(entries.len(), 9);
+        assert_eq!(entries[8]["opening_balance"].as_str(), Some("50.00"));
         assert!(
             place
-                .path(entries[2]["channel_certificates"][0].as_str().expect("path"))
+                .path(entries[8]["channel_certificates"][0].as_str().expect("path"))
                 .is_file()
         );
 
@@ -249,9 +253,9 @@ mod tests {
         participant(&place, &new_bank(&out, true)).expect("by force");
         assert_ne!(fs::read(out.join("channel.key")).expect("key"), first_key);
         let again = registered(&place);
-        assert_eq!(again.len(), 3);
+        assert_eq!(again.len(), 9);
         assert_ne!(
-            again[2]["channel_certificates"], entries[2]["channel_certificates"],
+            again[8]["channel_certificates"], entries[8]["channel_certificates"],
             "the switch must see a change"
         );
     }

@@ -299,7 +299,7 @@ pub(crate) struct Ports {
 const OFFSET_STEP: u16 = 440;
 
 /// Every port we open, by the name of its use.
-const USES: [(&str, u16); 12] = [
+const USES: [(&str, u16); 13] = [
     ("dict", 4001),
     ("dict, checkKeys", 4011),
     ("dict, inside", 6001),
@@ -307,6 +307,7 @@ const USES: [(&str, u16); 12] = [
     ("spi, primary channel", 4002),
     ("spi, secondary channel", 4012),
     ("spi, operations", 5002),
+    ("virtual participants", 5009),
     ("bank A", 4101),
     ("bank B", 4102),
     ("postgres", 4432),
@@ -351,6 +352,9 @@ impl Ports {
     }
     pub(crate) fn spi_ops(self) -> u16 {
         self.plus(5002)
+    }
+    pub(crate) fn virtual_ops(self) -> u16 {
+        self.plus(5009)
     }
     /// `index` from zero.
     pub(crate) fn bank(self, index: u16) -> u16 {

@@ -155,9 +155,68 @@ pub(crate) const BANKS: [Bank; 2] = [
     },
 ];
 
+/// A virtual participant of homologation, which the program `virtual` speaks for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Virtual {
+    pub(crate) ispb: &'static str,
+    name: &'static str,
+    /// The indirect participant behind it.
+    pub(crate) indirect: &'static str,
+}
+
+/// Who pays on request comes first, for the program takes its payer from there.
+pub(crate) const VIRTUALS: [Virtual; 2] = [
+    Virtual {
+        ispb: "99999A03",
+        name: "Pagador Virtual",
+        indirect: "9999A03V",
+    },
+    Virtual {
+        ispb: "99999A04",
+        name: "Recebedor Virtual",
+        indirect: "9999A04V",
+    },
+];
+
+/// Account and CPF of whoever is paid there unless others are named: the payer's own (PROTOCOL 4.5).
+pub(crate) const VIRTUAL_ACCOUNT: &str = "0001/1";
+pub(crate) const VIRTUAL_TAX_ID: &str = "11111111111";
+
+/// Indirect participants: ISPB, name, settler. Each behind a direct one: the first four characters of a bank's ISPB
+/// and `000V`; those of the virtual ones would be the same twice, so theirs keep the last three as well.
+const INDIRECT: [(&str, &str, &str); 4] = [
+    ("1111000V", "Indireto Virtual de 11111111", "11111111"),
+    ("2222000V", "Indireto Virtual de 22222222", "22222222"),
+    ("9999A03V", "Indireto Virtual de 99999A03", "99999A03"),
+    ("9999A04V", "Indireto Virtual de 99999A04", "99999A04"),
+];
+
+impl Virtual {
+    pub(crate) fn ispb(&self) -> Ispb {
+        parse(self.ispb)
+    }
+
+    /// Its keys, in the instance's folder.
+    pub(crate) fn folder(&self) -> String {
+        format!("pki/{}", self.ispb)
+    }
+}
+
+/// Whether it is a virtual participant, direct or behind one that is.
+pub(crate) fn is_virtual(ispb: Ispb) -> bool {
+    let ispb = ispb.to_string();
+    VIRTUALS
+        .iter()
+        .any(|one| one.ispb == ispb || one.indirect == ispb)
+}
+
+fn parse(ispb: &str) -> Ispb {
+    Ispb::parse(ispb.as_bytes()).expect("the seed's ISPBs are right; a test reads them")
+}
+
 impl Bank {
     pub(crate) fn ispb(&self) -> Ispb {
-        Ispb::parse(self.ispb.as_bytes()).expect("the seed's ISPBs are right; a test reads them")
+        parse(self.ispb)
     }
 }
 
@@ -264,7 +323,42 @@ pub(crate) fn write_missing(place: &Place) -> anyhow::Result<()> {
         }
         write_private(&place.participants(), &text)?;
     }
-    Ok(())
+    add_virtual(place)
+}
+
+/// Adds the virtual participants that participants.toml lacks: all of them to a new one, and to one that an earlier
+/// version wrote. Whoever wants none sets `active = false`: an entry that is there stays as it is.
+fn add_virtual(place: &Place) -> anyhow::Result<()> {
+    let mut there = participants(place)?;
+    let mut added = String::new();
+    for one in &VIRTUALS {
+        if !there.contains(&one.ispb()) {
+            added += &participant(one.ispb(), one.name, OPENING_BALANCE, &one.folder());
+            there.push(one.ispb());
+        }
+    }
+    for (ispb, name, settler) in INDIRECT {
+        // Without its settler the whole file would be refused.
+        if !there.contains(&parse(ispb)) && there.contains(&parse(settler)) {
+            added += &indirect(ispb, name, settler);
+        }
+    }
+    if added.is_empty() {
+        return Ok(());
+    }
+    let path = place.participants();
+    let text = std::fs::read_to_string(&path)
+        .with_context(|| format!("{} cannot be read: check its owner", path.display()))?;
+    let end = if text.ends_with('\n') { "" } else { "\n" };
+    write_private(&path, &(text + end + &added))
+}
+
+/// One entry of an indirect participant.
+fn indirect(ispb: &str, name: &str, settler: &str) -> String {
+    format!(
+        "\n[[participant]]\nispb = \"{ispb}\"\nname = \"{name}\"\nsettler = \"{settler}\"\nactive = true\n\
+         category = \"A\"\n"
+    )
 }
 
 /// One entry of participants.toml; `folder` holds the certificates.
@@ -320,6 +414,50 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn the_virtual_participants_join_a_file_once_and_change_nothing_in_it() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let place = Place::find(&dir.path().join("x"), None).expect("find");
+        place.create().expect("create");
+        write_missing(&place).expect("writes");
+        let read = || std::fs::read_to_string(place.participants()).expect("reads");
+        let new = read();
+        assert_eq!(participants(&place).expect("reads").len(), 8);
+        write_missing(&place).expect("writes");
+        assert_eq!(read(), new);
+
+        // As an earlier version wrote it, with one of the banks gone and one participant put out by hand.
+        let own = "# mine\n[[participant]]\nispb = \"22222222\"\nname = \"B\"\n\
+                   [[participant]]\nispb = \"99999A04\"\nname = \"none\"\nactive = false";
+        std::fs::write(place.participants(), own).expect("writes");
+        write_missing(&place).expect("writes");
+        assert!(read().starts_with(own));
+        let all: Vec<_> = participants(&place)
+            .expect("reads")
+            .iter()
+            .map(Ispb::to_string)
+            .collect();
+        assert_eq!(
+            all,
+            [
+                "22222222", "99999A04", "99999A03", "2222000V", "9999A03V", "9999A04V"
+            ]
+        );
+    }
+
+    #[test]
+    fn the_seeds_virtual_participants_agree_with_each_other() {
+        for one in &VIRTUALS {
+            assert!(
+                INDIRECT
+                    .iter()
+                    .any(|(ispb, _, settler)| { *ispb == one.indirect && *settler == one.ispb })
+            );
+            assert!(is_virtual(one.ispb()) && is_virtual(parse(one.indirect)));
+        }
+        assert!(!is_virtual(BANKS[0].ispb()) && !is_virtual(parse("1111000V")));
     }
 
     #[test]

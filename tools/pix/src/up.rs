@@ -21,7 +21,7 @@ use crate::inside;
 use crate::orphans;
 use crate::pay;
 use crate::place::{Place, Ports, private_dir};
-use crate::seed::{self, BANKS};
+use crate::seed::{self, BANKS, VIRTUALS};
 use crate::seed_keys;
 use crate::supervisor::Supervised;
 
@@ -102,7 +102,9 @@ async fn start(place: &Place, options: &cli::Up, fleet: &mut Fleet) -> anyhow::R
 
     let fresh = !place.path("pki/ca.crt").exists();
     if fresh {
-        say("making the development PKI: a CA, RSA-2048 keys for the switch and two banks");
+        say(
+            "making the development PKI: a CA, RSA-2048 keys for the switch, two banks and the virtual participants",
+        );
     }
     make_pki(place)?;
     seed::write_missing(place)?;
@@ -153,6 +155,14 @@ async fn start(place: &Place, options: &cli::Up, fleet: &mut Fleet) -> anyhow::R
         let name = format!("bank-{}", bank.ispb());
         banks.push(service(place, &name, &programs.bank, &config, ports.bank(index)));
     }
+    let config = configs::write_virtual(place)?;
+    banks.push(service(
+        place,
+        "virtual",
+        &programs.virtual_participants,
+        &config,
+        ports.virtual_ops(),
+    ));
     fleet.step(banks).await?;
     fleet.board.everything_is_ready();
     say("the switch and both banks serve");
@@ -235,6 +245,7 @@ struct Programs {
     spi: PathBuf,
     dict: PathBuf,
     bank: PathBuf,
+    virtual_participants: PathBuf,
 }
 
 impl Programs {
@@ -261,6 +272,7 @@ impl Programs {
             spi: find("spi")?,
             dict: find("dict")?,
             bank: find("bank")?,
+            virtual_participants: find("virtual")?,
         })
     }
 }
@@ -320,6 +332,10 @@ pub(crate) fn make_pki(place: &Place) -> anyhow::Result<DevPki> {
     for bank in &BANKS {
         let ispb = bank.ispb();
         pki.participant(ispb, &place.path(format!("pki/{ispb}")))
+            .with_context(damaged)?;
+    }
+    for one in &VIRTUALS {
+        pki.participant(one.ispb(), &place.path(one.folder()))
             .with_context(damaged)?;
     }
     Ok(pki)
@@ -416,6 +432,11 @@ fn print_welcome(place: &Place) {
         ports.dict_np()
     );
     outln!("  {:<16} http://127.0.0.1:{}/metrics", "", ports.dict_ops());
+    outln!(
+        "  {:<16} http://127.0.0.1:{}/rules (virtual participants)",
+        "sandbox",
+        ports.virtual_ops()
+    );
     outln!("  {:<16} {}", "logs", place.path("logs").display());
     let us = our_command(place);
     outln!("\nIn another terminal:");
@@ -423,6 +444,7 @@ fn print_welcome(place: &Place) {
         "key list",
         "pay --from A --to-key 12ABC34501DE35 --amount 25.00",
         "pay --from B --to A --to-account 100004    (a blocked account refuses)",
+        "virtual pay --to B --amount 5.00    (99999A03 pays; 99999A04 accepts whatever is paid to it)",
         "status",
         "pki participant --ispb 33333333 --out bank-33333333    (an outside bank joins)",
         "down",

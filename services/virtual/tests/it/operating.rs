@@ -92,3 +92,17 @@ async fn what_was_not_answered_when_it_was_killed_is_answered_after() {
     sandbox.run().await;
     assert_eq!(a.reader().hear(1).await, [status(id, "ACSC")]);
 }
+
+#[tokio::test]
+async fn one_that_is_put_out_holds_up_no_other() {
+    let mut sandbox = Sandbox::start().await;
+    let a = sandbox.bank(A);
+    assert!(sandbox.stop().await, "{}", sandbox.log());
+    sandbox.put_out(RECEIVER).await;
+    sandbox.run().await;
+    let mut reader = a.reader();
+    for (to, end) in [(PAYER, "ACSC"), (RECEIVER, "RJCT DS27")] {
+        let id = a.pay(to, "1.00").await;
+        assert_eq!(reader.hear(1).await, [status(id, end)]);
+    }
+}

@@ -146,6 +146,25 @@ impl Sandbox {
         .await
     }
 
+    /// Puts a participant out, and waits until the SPI knows.
+    pub(crate) async fn put_out(&self, ispb: &str) {
+        let version = || async {
+            let (_, body) = call(self.spi_ops, "GET", "/status", "").await;
+            let status: Value = serde_json::from_str(&body).expect("JSON");
+            status["participants_version"].clone()
+        };
+        let before = version().await;
+        let file = self.folder.path().join("participants.toml");
+        let text = std::fs::read_to_string(&file).expect("it is there");
+        let line = format!("ispb = \"{ispb}\"\n");
+        let text = text.replace(&line, &format!("{line}active = false\n"));
+        std::fs::write(&file, text).expect("it is ours");
+        eventually("the SPI has read it", SOON, || async {
+            (version().await != before).then_some(())
+        })
+        .await;
+    }
+
     /// Available and blocked of a Conta PI, in reais.
     pub(crate) async fn balance(&self, ispb: &str) -> (String, String) {
         let (_, body) = call(self.spi_ops, "GET", "/accounts", "").await;

@@ -1,6 +1,6 @@
 //! Whole switches: `pix up` with real processes, killed and cut off; nothing may be lost.
 //!
-//! One at a time (`.config/nextest.toml`; the lock in `switch.rs` where cargo runs them): each starts ten processes.
+//! One at a time (`.config/nextest.toml`; the lock in `switch.rs` where cargo runs them): each starts eleven processes.
 #![allow(clippy::print_stderr, reason = "what a test says belongs to its output")]
 
 mod docs;
@@ -13,3 +13,4 @@ mod kills;
 mod lifecycle;
 mod money;
 mod switch;
+mod virtuals;

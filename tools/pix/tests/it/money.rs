@@ -89,6 +89,16 @@ impl Money {
         }
     }
 
+    /// What is available in a participant's Conta PI, in centavos.
+    pub(crate) fn conta_pi(&self, ispb: &str) -> i64 {
+        self.contas_pi[ispb]
+    }
+
+    /// Whatever is held for payments that have not ended, in centavos.
+    pub(crate) fn held(&self) -> i64 {
+        self.held
+    }
+
     /// By how much the bank's customers are poorer than `before`.
     pub(crate) fn paid_by(&self, bank: Bank, before: &Self) -> i64 {
         before.of_customers(bank) - self.of_customers(bank)
