@@ -4,9 +4,17 @@
 //! answer costs beyond it, or gives it back. The arithmetic is `dict_core::buckets`.
 //!
 //! Levels are in Redis, for all processes alike. When it is away, slow or emptied, the process goes on from the last
-//! level it knows, and takes a bucket of which it knows nothing for a tenth full; when Redis is back, it is told what
-//! happened. A command whose answer was lost may be charged twice, never not at all. Debts are kept in Postgres too,
-//! and honoured when Redis comes back empty. Only a DICT that never ran begins with full buckets; Postgres knows.
+//! level it knows, and takes a bucket of which it knows nothing for a tenth full. Debts are kept in Postgres too. One
+//! rule holds whenever Redis is there again, kept, emptied or gone back to an older state: every level becomes the
+//! lowest of what Redis stored, what the process knows and what Postgres has a debt of, each refilled to now. So
+//! telling it twice is telling it once, and whatever had an unknown outcome is safe to make in the process as well.
+//! A guess is not knowledge: it bounds what the process admits, and tells Redis only what was taken. Only a DICT that
+//! never ran begins with full buckets; Postgres knows.
+//!
+//! What that costs: of what several processes take from one bucket while each is on its own, the most that one of
+//! them took counts; tokens given back in such a time, or between a process's last look and it, may be lost to the
+//! payer. An emptied Redis loses the lookups that wait for their orders, and with them the credits, but for those
+//! that were admitted while it was away; full buckets come back with time.
 
 mod local;
 
@@ -14,24 +22,32 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use dict_core::buckets::{Level, Policy, Rate, Scope};
+use futures::StreamExt as _;
 use pix_domain::{Category, EndToEndId, Ispb, KeyType, TaxId};
-use pix_runtime::Clock;
+use pix_runtime::{Clock, Ids};
 use redis::aio::ConnectionManager;
 use sqlx::PgPool;
 
 use self::local::Local;
+pub(crate) use self::local::{Note, Told};
 use crate::adapters::pg_debts;
 use crate::adapters::redis_buckets::{Away, Lookup, Mode, RedisBuckets, Touch, Touched};
 
 /// How often a Redis that is away is asked again.
 const PROBE_EVERY: Duration = Duration::from_millis(100);
+/// How often, in probes, the debts that other processes kept are read meanwhile.
+const PROBES_PER_DEBTS: u32 = 10;
+/// Levels told to Redis at once: it does that well within the time of an answer.
+const TOLD_AT_ONCE: usize = 100;
+/// Lookups told to Redis at once.
+const NOTES_AT_ONCE: usize = 32;
 /// How long the first look at Redis may take: it has to connect.
 const FIRST_LOOK_WITHIN: Duration = Duration::from_secs(1);
 
 /// What the buckets are made of.
 pub(crate) struct Parts {
-    /// Where the levels are kept for all processes; without it each process keeps its own.
-    pub(crate) redis: Option<ConnectionManager>,
+    /// Where the levels are kept for all processes.
+    pub(crate) redis: ConnectionManager,
     /// What its keys begin with.
     pub(crate) prefix: String,
     /// Where debts are kept.
@@ -80,7 +96,7 @@ pub(crate) struct Admission {
 struct Taken {
     bucket: Bucket,
     rate: Rate,
-    /// What an order will bring, if this request was the first to have it noted.
+    /// What an order will bring.
     credit: i64,
 }
 
@@ -112,7 +128,7 @@ pub(crate) struct NotNow;
 pub(crate) struct Buckets(Arc<Inner>);
 
 struct Inner {
-    redis: Option<RedisBuckets>,
+    redis: RedisBuckets,
     pool: PgPool,
     clock: Arc<dyn Clock>,
     state: Mutex<State>,
@@ -120,10 +136,10 @@ struct Inner {
 
 struct State {
     local: Local,
-    /// Whether Redis is asked. While it is not, a task asks it now and then.
-    here: bool,
-    /// Whether this DICT never ran before: then an empty Redis is not one that lost anything.
-    first_start: bool,
+    /// The marker of the Redis that is asked. While there is none, a task looks for it.
+    here: Option<Arc<str>>,
+    /// The Redis that nothing but the untold is kept from: its process and its marker.
+    met: Option<(String, Arc<str>)>,
 }
 
 impl Buckets {
@@ -137,29 +153,26 @@ impl Buckets {
 
     /// With another span after which an answer of Redis is none.
     pub(crate) async fn with_patience(parts: Parts, within: Duration) -> Result<Self, sqlx::Error> {
-        let now_ms = now_ms(&*parts.clock);
-        let first_start = pg_debts::is_first_start(&parts.pool).await?;
-        let mut local = Local::new(if first_start { 0 } else { now_ms });
-        for (bucket, rate, level) in pg_debts::all(&parts.pool, now_ms).await? {
-            local.learn(bucket, rate, level);
-        }
-        let redis = |connection| RedisBuckets::new(connection, parts.prefix, within);
+        let have_begun = pg_debts::have_begun(&parts.pool).await?;
+        let secret = pg_debts::secret(&parts.pool).await?;
+        let lost_since_ms = if have_begun { now_ms(&*parts.clock) } else { 0 };
         let buckets = Self(Arc::new(Inner {
-            redis: parts.redis.map(redis),
+            redis: RedisBuckets::new(parts.redis, parts.prefix, &secret, within),
             pool: parts.pool,
             clock: parts.clock,
             state: Mutex::new(State {
-                local,
-                here: false,
-                first_start,
+                local: Local::new(lost_since_ms),
+                here: None,
+                met: None,
             }),
         }));
-        if buckets.0.redis.is_some() {
-            let looked = tokio::time::timeout(FIRST_LOOK_WITHIN, buckets.0.come_back()).await;
-            if !matches!(looked, Ok(Ok(()))) {
-                tracing::warn!("Redis is away: buckets begin with the debts that Postgres knows");
-                buckets.0.look_for_redis();
-            }
+        buckets.0.learn_debts().await?;
+        let looked = tokio::time::timeout(FIRST_LOOK_WITHIN, buckets.0.come_back()).await;
+        if matches!(looked, Ok(Ok(()))) {
+            buckets.0.tell_rest().await;
+        } else {
+            tracing::warn!("Redis is away: buckets begin with the debts that Postgres knows");
+            buckets.0.look_for_redis();
         }
         Ok(buckets)
     }
@@ -177,11 +190,10 @@ impl Buckets {
             None => inner.take_locally(&touches, lookup, now_ms),
         };
         if touched.done {
-            let taken = touches.iter().zip(touched.noted);
-            let taken = taken.map(|(touch, noted)| Taken {
+            let taken = touches.iter().map(|touch| Taken {
                 bucket: touch.bucket,
                 rate: touch.rate,
-                credit: if noted { touch.credit } else { 0 },
+                credit: touch.credit,
             });
             let taken = taken.collect();
             return Ok(Admission { taken, lookup });
@@ -208,14 +220,13 @@ impl Buckets {
                     bucket: taken.bucket,
                     rate: taken.rate,
                     change,
-                    pending: 0,
                     // A lookup that told nothing earns nothing; one that found nothing does.
                     credit: if change > 0 { taken.credit } else { 0 },
                 });
             }
         }
         if !touches.is_empty() {
-            self.0.change(&touches, admission.lookup).await;
+            self.0.change(touches, admission.lookup).await;
         }
     }
 
@@ -225,38 +236,21 @@ impl Buckets {
     /// [`NotNow`] when that cannot be known.
     pub(crate) async fn credit(&self, end_to_end_id: EndToEndId, payer: TaxId) -> Result<(), NotNow> {
         let inner = &self.0;
-        if inner.redis.is_some() && !inner.state().here {
-            return Err(NotNow);
-        }
-        let lookup = Lookup { end_to_end_id, payer };
-        let due = inner.state().local.spend(&end_to_end_id, &payer);
-        let touches: Vec<Touch> = due
-            .into_iter()
-            .map(|(bucket, rate, change)| Touch {
-                bucket,
-                rate,
-                change,
-                pending: 0,
-                credit: 0,
-            })
-            .collect();
-        if !touches.is_empty() {
-            inner.change(&touches, None).await;
-        }
-        let Some(redis) = &inner.redis else {
-            return Ok(());
+        let marker = {
+            let mut state = inner.state();
+            if state.local.has_notes(&end_to_end_id) {
+                return Err(NotNow); // Redis is about to be told of them
+            }
+            state.here.clone().ok_or(NotNow)?
         };
-        match redis.credit(lookup, now_ms(&*inner.clock)).await {
-            Ok(credited) => {
-                metrics::counter!("dict_bucket_credits_total")
-                    .increment(u64::try_from(credited).unwrap_or(0));
-                Ok(())
-            }
-            Err(away) => {
-                inner.lose(&away);
-                Err(NotNow)
-            }
-        }
+        let lookup = Lookup { end_to_end_id, payer };
+        let credited = inner.redis.credit(&marker, lookup, now_ms(&*inner.clock)).await;
+        let credited = credited.map_err(|away| {
+            inner.lose(&away);
+            NotNow
+        })?;
+        metrics::counter!("dict_bucket_credits_total").increment(u64::try_from(credited).unwrap_or(0));
+        Ok(())
     }
 
     /// Every policy of a participant and what its bucket holds.
@@ -296,7 +290,7 @@ impl Inner {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs the script, with what Redis has not been told yet; none when Redis is away.
+    /// Asks Redis; none when it is away.
     async fn ask_redis(
         self: &Arc<Self>,
         mode: Mode,
@@ -304,33 +298,16 @@ impl Inner {
         lookup: Option<Lookup>,
         now_ms: i64,
     ) -> Option<Touched> {
-        let redis = self.redis.as_ref()?;
-        let mut touches = touches.to_vec();
-        {
-            let mut state = self.state();
-            if !state.here {
-                return None;
-            }
-            if !matches!(mode, Mode::Peek) {
-                for touch in &mut touches {
-                    touch.pending = state.local.hand_out(&touch.bucket);
-                }
-            }
-        }
-        let asked = redis.touch(mode, &touches, lookup, now_ms).await;
-        let mut state = self.state();
-        match asked {
+        let marker = self.state().here.clone()?;
+        match self.redis.touch(&marker, mode, touches, lookup, now_ms).await {
             Ok(touched) => {
+                let mut state = self.state();
                 for (touch, level) in touches.iter().zip(&touched.levels) {
                     state.local.learn(touch.bucket, touch.rate, *level);
                 }
                 Some(touched)
             }
             Err(away) => {
-                for touch in &touches {
-                    state.local.take_back(&touch.bucket, touch.pending);
-                }
-                drop(state);
                 self.lose(&away);
                 None
             }
@@ -340,58 +317,85 @@ impl Inner {
     fn take_locally(&self, touches: &[Touch], lookup: Option<Lookup>, now_ms: i64) -> Touched {
         let mut state = self.state();
         let local = &mut state.local;
-        let mut level = |touch: &Touch| local.level(touch.bucket, touch.rate, now_ms);
-        let mut levels: Vec<Level> = touches.iter().map(&mut level).collect();
+        let level = |touch: &Touch| local.level(touch.bucket, touch.rate, now_ms);
+        let levels: Vec<Level> = touches.iter().map(level).collect();
         let done = touches
             .iter()
             .zip(&levels)
             .all(|(touch, level)| level.admits(touch.rate));
-        let mut noted = vec![false; touches.len()];
         if done {
-            for ((touch, level), noted) in touches.iter().zip(&mut levels).zip(&mut noted) {
-                *level = local.change(touch.bucket, touch.rate, touch.change, now_ms);
+            for touch in touches {
+                local.change(touch.bucket, touch.rate, touch.change, now_ms);
                 if let Some(Lookup { end_to_end_id, payer }) = lookup.filter(|_| touch.credit > 0) {
-                    *noted = local.note(end_to_end_id, payer, touch.bucket, touch.rate, touch.credit);
+                    local.note(Note {
+                        end_to_end_id,
+                        payer,
+                        bucket: touch.bucket,
+                        rate: touch.rate,
+                        credit: touch.credit,
+                        holders: 1,
+                    });
                 }
             }
         }
-        Touched { done, noted, levels }
+        Touched { done, levels }
     }
 
     /// Makes changes that are not for refusing, and keeps the debts that they lead to.
-    async fn change(self: &Arc<Self>, touches: &[Touch], lookup: Option<Lookup>) {
+    async fn change(self: &Arc<Self>, mut touches: Vec<Touch>, lookup: Option<Lookup>) {
         let now_ms = now_ms(&*self.clock);
-        let levels = match self.ask_redis(Mode::Change, touches, lookup, now_ms).await {
+        if let Some(Lookup { end_to_end_id, payer }) = lookup {
+            let mut state = self.state();
+            for touch in touches.iter_mut().filter(|touch| touch.credit > 0) {
+                if state.local.unnote(&end_to_end_id, &payer, &touch.bucket) {
+                    touch.credit = 0; // Redis does not know of it
+                }
+            }
+        }
+        let levels = match self.ask_redis(Mode::Change, &touches, lookup, now_ms).await {
             Some(touched) => touched.levels,
             None => {
                 let mut state = self.state();
-                let change = |touch: &Touch| {
-                    if let Some(Lookup { end_to_end_id, payer }) = lookup.filter(|_| touch.credit > 0) {
-                        state.local.unnote(&end_to_end_id, &payer, &touch.bucket);
-                    }
-                    state.local.change(touch.bucket, touch.rate, touch.change, now_ms)
-                };
+                let change =
+                    |touch: &Touch| state.local.change(touch.bucket, touch.rate, touch.change, now_ms);
                 touches.iter().map(change).collect()
             }
         };
-        let in_debt = touches.iter().zip(levels).filter(|(_, level)| level.units < 0);
-        for (touch, level) in in_debt {
-            let kept = pg_debts::keep(&self.pool, &touch.bucket, touch.rate, level).await;
-            if let Err(error) = kept {
-                metrics::counter!("dict_bucket_debt_failures_total").increment(1);
-                tracing::warn!(%error, "a debt could not be kept in Postgres");
-            }
+        let levels = touches.iter().zip(levels);
+        self.keep_debts(levels.map(|(touch, level)| (touch.bucket, touch.rate, level)))
+            .await;
+    }
+
+    /// Keeps those levels that are debts in Postgres.
+    async fn keep_debts(&self, levels: impl Iterator<Item = (Bucket, Rate, Level)>) {
+        let debts: Vec<_> = levels.filter(|(_, _, level)| level.units < 0).collect();
+        if debts.is_empty() {
+            return;
         }
+        if let Err(error) = pg_debts::keep(&self.pool, &debts).await {
+            metrics::counter!("dict_bucket_debt_failures_total").increment(1);
+            tracing::warn!(%error, "debts could not be kept in Postgres");
+        }
+    }
+
+    /// Learns the debts that Postgres knows, of whichever process.
+    async fn learn_debts(&self) -> Result<(), sqlx::Error> {
+        let now_ms = now_ms(&*self.clock);
+        let debts = pg_debts::all(&self.pool, now_ms).await?;
+        let mut state = self.state();
+        for (bucket, rate, debt) in debts {
+            state.local.owe(bucket, rate, debt, now_ms);
+        }
+        Ok(())
     }
 
     /// From now on the process is on its own, until Redis answers again.
     fn lose(self: &Arc<Self>, why: &Away) {
         metrics::counter!("dict_redis_failures_total").increment(1);
         let mut state = self.state();
-        if !state.here {
+        if state.here.take().is_none() {
             return;
         }
-        state.here = false;
         state.local.lost(now_ms(&*self.clock));
         drop(state);
         tracing::warn!(%why, "buckets go on in the process until Redis is back");
@@ -402,63 +406,112 @@ impl Inner {
     fn look_for_redis(self: &Arc<Self>) {
         let inner = Arc::downgrade(self);
         tokio::spawn(async move {
-            loop {
-                tokio::time::sleep(PROBE_EVERY).await;
+            for probe in 0_u32.. {
                 let Some(inner) = inner.upgrade() else {
                     return; // nobody has the buckets any more
                 };
+                if probe % PROBES_PER_DEBTS == 0 {
+                    drop(inner.learn_debts().await); // no return of Redis goes without
+                }
                 if inner.come_back().await.is_ok() {
                     tracing::info!("buckets are in Redis again");
                     inner.tell_rest().await;
                     return;
                 }
+                drop(inner);
+                tokio::time::sleep(PROBE_EVERY).await;
             }
         });
     }
 
-    /// Makes Redis the place of the levels again, filled with what is known when it was emptied.
-    async fn come_back(&self) -> anyhow::Result<()> {
-        let redis = self.redis.as_ref().ok_or_else(|| anyhow::anyhow!("no Redis"))?;
-        if redis.lost_since().await?.is_none() {
-            let now_ms = now_ms(&*self.clock);
-            let debts = pg_debts::all(&self.pool, now_ms).await?;
-            let (known, lost_since_ms) = {
-                let mut state = self.state();
-                for (bucket, rate, level) in debts {
-                    if !state.local.knows(&bucket) {
-                        state.local.learn(bucket, rate, level);
-                    }
-                }
-                let lost_since_ms = if state.first_start { 0 } else { now_ms };
-                (state.local.tell_all(), lost_since_ms)
-            };
-            redis.refill(&known, lost_since_ms, now_ms).await?;
-            tracing::info!(levels = known.len(), "an empty Redis was told the levels known");
+    /// Makes Redis the place of the levels again, once it knows what the process and Postgres know.
+    async fn come_back(self: &Arc<Self>) -> anyhow::Result<()> {
+        let seen = self.redis.look().await?;
+        if seen.policy != "noeviction" {
+            tracing::error!(
+                policy = seen.policy,
+                "Redis may forget levels when its memory is full: set maxmemory-policy to noeviction"
+            );
         }
-        let mut state = self.state();
-        state.here = true;
-        state.first_start = false;
+        let may_evict = if seen.policy == "noeviction" { 0.0 } else { 1.0 };
+        metrics::gauge!("dict_redis_may_evict").set(may_evict);
+        self.learn_debts().await?;
+        let emptied = seen.marker.is_none();
+        let marker: Arc<str> = match seen.marker {
+            Some(marker) => marker.into(),
+            None => self.fill().await?.into(),
+        };
+        let met = (seen.run, Arc::clone(&marker));
+        {
+            let mut state = self.state();
+            if emptied || state.met.as_ref().is_some_and(|known| known.1 != marker) {
+                state.local.believe_guesses();
+            }
+            if state.met.as_ref() != Some(&met) {
+                state.local.tell_all();
+            }
+            state.met = Some(met);
+        }
+        self.tell(&marker).await?;
+        self.state().here = Some(marker);
         Ok(())
     }
 
-    /// Tells Redis what happened while it was away, bucket by bucket; requests do the same with theirs.
-    async fn tell_rest(self: &Arc<Self>) {
-        let untold = self.state().local.untold();
-        for (bucket, rate) in untold {
-            let touch = Touch {
-                bucket,
-                rate,
-                change: 0,
-                pending: 0,
-                credit: 0,
-            };
-            let now_ms = now_ms(&*self.clock);
-            if self
-                .ask_redis(Mode::Change, &[touch], None, now_ms)
-                .await
-                .is_none()
+    /// Marks an emptied Redis as such; the first of all has lost nothing.
+    async fn fill(&self) -> anyhow::Result<String> {
+        let lost_since_ms = if pg_debts::have_begun(&self.pool).await? {
+            now_ms(&*self.clock)
+        } else {
+            0
+        };
+        let marker = self.redis.fill(lost_since_ms, Ids::system().u128()).await?;
+        pg_debts::begin(&self.pool).await?;
+        tracing::info!("an empty Redis is told the levels known");
+        Ok(marker)
+    }
+
+    /// Tells Redis what it does not know; gives how much that was.
+    async fn tell(&self, marker: &str) -> Result<usize, Away> {
+        let now_ms = now_ms(&*self.clock);
+        let (untold, notes) = {
+            let state = self.state();
+            (state.local.untold(), state.local.notes())
+        };
+        for told in untold.chunks(TOLD_AT_ONCE) {
+            let levels = self.redis.lower(marker, told, now_ms).await?;
             {
+                let mut state = self.state();
+                for (told, level) in told.iter().zip(&levels) {
+                    state.local.told(told, *level);
+                }
+            }
+            let levels = told.iter().zip(levels);
+            self.keep_debts(levels.map(|(told, level)| (told.bucket, told.rate, level)))
+                .await;
+        }
+        let count = untold.len() + notes.len();
+        let telling = notes.into_iter().map(|note| async move {
+            self.redis.note(marker, &note, now_ms).await?;
+            self.state().local.noted(&note);
+            Ok::<_, Away>(())
+        });
+        let mut telling = futures::stream::iter(telling).buffer_unordered(NOTES_AT_ONCE);
+        while let Some(told) = telling.next().await {
+            told?;
+        }
+        Ok(count)
+    }
+
+    /// Tells Redis what happened while it was being told.
+    async fn tell_rest(self: &Arc<Self>) {
+        loop {
+            let Some(marker) = self.state().here.clone() else {
                 return; // away again; the next return tells it
+            };
+            match self.tell(&marker).await {
+                Ok(0) => return,
+                Ok(_) => {}
+                Err(away) => self.lose(&away),
             }
         }
     }
@@ -510,7 +563,6 @@ fn touch(policy: Policy, participant: Ispb, payer: Option<TaxId>, category: Cate
         },
         rate: policy.rate(category, payer.as_ref()),
         change: -1,
-        pending: 0,
         credit: 0,
     }
 }

@@ -110,7 +110,7 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
         told: Arc::clone(&told),
     });
     let buckets = Buckets::new(buckets::Parts {
-        redis: Some(redis),
+        redis,
         prefix: config.redis_prefix.clone(),
         pool: background.clone(),
         clock: Arc::new(clock.clone()),

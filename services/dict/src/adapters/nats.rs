@@ -86,12 +86,13 @@ impl Subscription {
 }
 
 impl Event {
-    /// The orders it tells of: their names and payers. What is neither is left out.
+    /// The orders it tells of: their names and payers. What is neither is counted and left out.
     pub(crate) fn orders(&self) -> anyhow::Result<Vec<(EndToEndId, TaxId)>> {
         let event = proto::OrdersReceived::decode(self.0.payload.clone())?;
         let orders = event.orders.iter().filter_map(|order| {
-            let id = EndToEndId::parse(order.end_to_end_id.as_bytes()).ok()?;
-            Some((id, TaxId::parse(order.debtor_tax_id.as_bytes()).ok()?))
+            let id = EndToEndId::parse(order.end_to_end_id.as_bytes());
+            let payer = TaxId::parse(order.debtor_tax_id.as_bytes());
+            Some((known("end_to_end_id", id)?, known("debtor_tax_id", payer)?))
         });
         Ok(orders.collect())
     }
@@ -115,9 +116,11 @@ impl Event {
             batch: position.batch,
             decided_at: Timestamp::from_micros(position.decided_at_micros),
             persons: persons
-                .filter_map(|id| TaxId::parse(id.as_bytes()).ok())
+                .filter_map(|id| known("creditor_tax_id", TaxId::parse(id.as_bytes())))
                 .collect(),
-            keys: keys.filter_map(|key| Key::guess(key).ok()).collect(),
+            keys: keys
+                .filter_map(|key| known("creditor_key", Key::guess(key)))
+                .collect(),
         })
     }
 
@@ -131,4 +134,12 @@ impl Event {
     pub(crate) async fn again(&self) {
         drop(self.0.ack_with(AckKind::Nak(Some(AGAIN_AFTER))).await);
     }
+}
+
+/// What was read; what could not be is counted by its field, and never told: it may be anybody's data.
+fn known<T, E>(field: &'static str, read: Result<T, E>) -> Option<T> {
+    if read.is_err() {
+        metrics::counter!("dict_event_fields_left_out_total", "field" => field).increment(1);
+    }
+    read.ok()
 }

@@ -1,22 +1,28 @@
 -- Token buckets, with the arithmetic of dict_core::buckets. A level is stored as '<units> <at ms>'. Every number is
 -- a whole one below 2^53, where doubles are exact.
 --
--- KEYS: 1 since when levels are lost, 2 lookups of one EndToEndId, 3.. buckets
--- ARGV: 1 mode, 2 now in ms, 3 payer of the lookup ('' for none), 4 life of a lookup in ms, then of each bucket
---       tokens, period in ms, capacity, change, pending change, credit
+-- KEYS: 1 the marker, '<since when levels are lost, in ms> <name of this filling>', 2 lookups of one EndToEndId,
+--       3.. buckets
+-- ARGV: 1 mode, 2 now in ms, 3 the marker that the process knows, 4 payer of the lookup ('' for none), 5 life of a
+--       lookup in ms, then of each bucket
+--       tokens, period in ms, capacity, change, credit          of take, change and peek
+--       tokens, period in ms, capacity, units, at ms, whether the teller is sure (1, else 0)   of lower
 --
--- Modes: take    adds the changes when every bucket holds a token, and notes what an order will credit
---        change  adds the changes; what is given back wholly (a credit is named) is noted no more
+-- Modes: take    adds the changes when every bucket holds a token, and holds what an order will credit
+--        change  adds the changes; what is given back wholly (a credit is named) is held no more
 --        peek    looks
---        credit  adds, once, what the lookups of this payer noted
+--        lower   makes a level the one given, where that is lower, or where none is stored and the teller is sure
+--        note    holds what an order will credit, unless that is known; ARGV 6.. are tokens, period in ms,
+--                capacity, credit, lookups that hold it
+--        credit  adds, once, what the lookups of this payer hold
 --
--- Answer: {-1} when the store was emptied, else {done, bits of the credits noted, units, at, units, at, ...}
-local lost = redis.call('GET', KEYS[1])
-if not lost then
+-- Answer: {-1} when the store is not the one that the process knows, else {done, units, at, units, at, ...}
+local marker = redis.call('GET', KEYS[1])
+if marker ~= ARGV[3] then
     return { -1 }
 end
-lost = tonumber(lost)
-local mode, now, payer = ARGV[1], tonumber(ARGV[2]), ARGV[3]
+local lost = tonumber(string.match(marker, '^%d+'))
+local mode, now, payer, life = ARGV[1], tonumber(ARGV[2]), ARGV[4], ARGV[5]
 
 -- Milliseconds that a bucket of `units` takes to be full.
 local function filling(units, rate)
@@ -26,8 +32,17 @@ end
 local function rate_of(tokens, period, capacity)
     local rate = { tokens = tonumber(tokens), period = tonumber(period) }
     rate.full = tonumber(capacity) * rate.period
+    rate.floor = -10 * rate.full
     rate.unknown = math.floor(rate.full / 10)
     return rate
+end
+
+local function refilled(units, at, rate)
+    local elapsed = math.max(now - at, 0)
+    if elapsed >= filling(units, rate) then
+        return { units = rate.full, at = now }
+    end
+    return { units = units + elapsed * rate.tokens, at = math.max(at, now) }
 end
 
 -- The level now. What is not stored holds what it would, had it held a tenth when the levels were lost.
@@ -38,15 +53,11 @@ local function read(key, rate)
         units, at = string.match(stored, '^(-?%d+) (-?%d+)$')
         units, at = tonumber(units), tonumber(at)
     end
-    local elapsed = math.max(now - at, 0)
-    if elapsed >= filling(units, rate) then
-        return { units = rate.full, at = now }
-    end
-    return { units = units + elapsed * rate.tokens, at = math.max(at, now) }
+    return refilled(units, at, rate), stored
 end
 
 local function add(level, rate, tokens)
-    level.units = math.min(level.units + tokens * rate.period, rate.full)
+    level.units = math.max(math.min(level.units + tokens * rate.period, rate.full), rate.floor)
 end
 
 -- Milliseconds until a level is full; none when it is, even by a clock that was ahead.
@@ -57,12 +68,28 @@ end
 
 -- Kept for as long as it differs from what is not stored, and a second longer: clocks differ.
 local function write(key, rate, level)
-    local life = math.max(full_in(level.units, level.at, rate), full_in(rate.unknown, lost, rate))
-    if life <= 0 then
+    local kept = math.max(full_in(level.units, level.at, rate), full_in(rate.unknown, lost, rate))
+    if kept <= 0 then
         redis.call('DEL', key)
     else
         local text = string.format('%.0f %.0f', level.units, level.at)
-        redis.call('SET', key, text, 'PX', string.format('%.0f', life + 1000))
+        redis.call('SET', key, text, 'PX', string.format('%.0f', kept + 1000))
+    end
+end
+
+-- A note is '<tokens> <period> <capacity> <credit> <lookups that hold it>', or '-' once it is spent; the spent one is
+-- not forgotten: a lookup with the same EndToEndId holds nothing again.
+local function hold(field, noted, by)
+    local value = redis.call('HGET', KEYS[2], field)
+    if value == '-' then
+        return
+    end
+    local holders = (value and tonumber(string.match(value, '%d+$')) or 0) + by
+    if holders > 0 then
+        redis.call('HSET', KEYS[2], field, noted .. ' ' .. string.format('%.0f', holders))
+        redis.call('PEXPIRE', KEYS[2], life)
+    elseif value then
+        redis.call('HDEL', KEYS[2], field)
     end
 end
 
@@ -72,62 +99,64 @@ if mode == 'credit' then
     for i = 1, #noted, 2 do
         local field, value = noted[i], noted[i + 1]
         local of, key = string.match(field, '^(%w+)|(.+)$')
-        local tokens, period, capacity, credit = string.match(value, '^(%d+) (%d+) (%d+) (%d+)$')
+        local tokens, period, capacity, credit = string.match(value, '^(%d+) (%d+) (%d+) (%d+) %d+$')
         if of == payer and tokens then
             local rate = rate_of(tokens, period, capacity)
             local level = read(key, rate)
             add(level, rate, tonumber(credit))
             write(key, rate, level)
-            -- Spent, and not forgotten: a lookup with the same EndToEndId notes nothing again.
             redis.call('HSET', KEYS[2], field, '-')
             credited = credited + 1
         end
     end
-    return { credited, 0 }
+    return { credited }
+end
+
+if mode == 'note' then
+    local field = payer .. '|' .. KEYS[3]
+    if redis.call('HEXISTS', KEYS[2], field) == 0 then
+        hold(field, table.concat({ ARGV[6], ARGV[7], ARGV[8], ARGV[9] }, ' '), tonumber(ARGV[10]))
+    end
+    return { 1 }
 end
 
 local buckets = {}
 local admitted = true
+local width = mode == 'lower' and 6 or 5
 for i = 3, #KEYS do
-    local from = 5 + (i - 3) * 6
+    local from = 6 + (i - 3) * width
     local rate = rate_of(ARGV[from], ARGV[from + 1], ARGV[from + 2])
-    local bucket = {
-        key = KEYS[i],
-        rate = rate,
-        change = tonumber(ARGV[from + 3]),
-        pending = tonumber(ARGV[from + 4]),
-        credit = tonumber(ARGV[from + 5]),
-        noted = table.concat({ ARGV[from], ARGV[from + 1], ARGV[from + 2], ARGV[from + 5] }, ' '),
-        field = payer .. '|' .. KEYS[i],
-        level = read(KEYS[i], rate),
-    }
-    add(bucket.level, rate, bucket.pending)
+    local level, stored = read(KEYS[i], rate)
+    local bucket = { key = KEYS[i], rate = rate, level = level }
+    if mode == 'lower' then
+        local told = refilled(tonumber(ARGV[from + 3]), tonumber(ARGV[from + 4]), rate)
+        if stored or ARGV[from + 5] ~= '1' then
+            told.units = math.min(level.units, told.units)
+            told.at = math.max(level.at, told.at)
+        end
+        level.units, level.at = math.max(told.units, rate.floor), told.at
+    else
+        bucket.change, bucket.credit = tonumber(ARGV[from + 3]), tonumber(ARGV[from + 4])
+        bucket.noted = table.concat({ ARGV[from], ARGV[from + 1], ARGV[from + 2], ARGV[from + 4] }, ' ')
+        bucket.field = payer .. '|' .. KEYS[i]
+    end
     admitted = admitted and bucket.level.units >= rate.period
     buckets[#buckets + 1] = bucket
 end
 
-local done = mode == 'change' or (mode == 'take' and admitted)
-local bits = 0
-local answer = { done and 1 or 0, 0 }
-for i, bucket in ipairs(buckets) do
-    if done then
+local done = mode == 'lower' or mode == 'change' or (mode == 'take' and admitted)
+local answer = { done and 1 or 0 }
+for _, bucket in ipairs(buckets) do
+    if done and bucket.change then
         add(bucket.level, bucket.rate, bucket.change)
-    end
-    if done or bucket.pending ~= 0 then
-        write(bucket.key, bucket.rate, bucket.level)
-    end
-    if done and bucket.credit > 0 then
-        if mode == 'take' then
-            bits = bits + redis.call('HSETNX', KEYS[2], bucket.field, bucket.noted) * 2 ^ (i - 1)
-        elseif redis.call('HGET', KEYS[2], bucket.field) == bucket.noted then
-            redis.call('HDEL', KEYS[2], bucket.field)
+        if bucket.credit > 0 then
+            hold(bucket.field, bucket.noted, mode == 'take' and 1 or -1)
         end
+    end
+    if done then
+        write(bucket.key, bucket.rate, bucket.level)
     end
     answer[#answer + 1] = bucket.level.units
     answer[#answer + 1] = bucket.level.at
 end
-if bits > 0 then
-    redis.call('PEXPIRE', KEYS[2], ARGV[4])
-end
-answer[2] = bits
 return answer

@@ -1,26 +1,26 @@
 //! Levels of buckets in Redis: one script, whose arithmetic is that of `dict_core::buckets`.
 //!
-//! Redis may be emptied at any time, and an empty one must not say that every bucket is full. So a key tells since
-//! when levels are lost (0: never, they began full); without it the script does nothing. What is not stored holds
-//! what it would, had it held a tenth at that time.
+//! Redis may be emptied at any time, and an empty one must not say that every bucket is full. So a marker tells since
+//! when levels are lost (0: never, they began full) and names this filling; without the marker that the process knows
+//! the script does nothing. What is not stored holds what it would, had it held a tenth at that time.
+//!
+//! Names of payers are keyed hashes: no CPF or CNPJ reaches Redis, its logs, its dumps.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
+use aws_lc_rs::hmac;
 use dict_core::buckets::{Level, Rate};
 use pix_domain::{EndToEndId, TaxId};
 use redis::aio::ConnectionManager;
-use redis::{RedisError, Script};
+use redis::{RedisError, Script, ScriptInvocation};
 
-use crate::buckets::Bucket;
+use crate::buckets::{Bucket, Note, Told};
 
 /// How long a lookup waits for the order of payment that it was for.
 const LOOKUP_LIFE: Duration = Duration::from_secs(24 * 3600);
-/// How long one of the steps that fill an emptied store may take.
-const REFILL_WITHIN: Duration = Duration::from_secs(1);
-/// How long others wait for the process that fills it; far longer than that takes.
-const REFILL_LOCK: Duration = Duration::from_secs(5);
-/// Levels sent in one of them.
-const REFILL_LEVELS: usize = 500;
+/// Octets of a payer's name in Redis: enough that no two of all payers meet.
+const NAME_OCTETS: usize = 16;
 
 /// Why Redis did not do what it was asked; a command that timed out may have been done.
 #[derive(Debug, thiserror::Error)]
@@ -31,12 +31,9 @@ pub(crate) enum Away {
     /// It did not answer in time.
     #[error("Redis did not answer in time")]
     Slow,
-    /// It answers, and has lost what it kept.
+    /// It answers, and is not what it was: it was emptied, or emptied and filled again.
     #[error("Redis was emptied")]
     Emptied,
-    /// It was emptied, and another process fills it.
-    #[error("another process fills Redis")]
-    Filling,
     /// It answers something else than the script does.
     #[error("Redis answers something else")]
     Nonsense,
@@ -49,9 +46,7 @@ pub(crate) struct Touch {
     pub(crate) rate: Rate,
     /// Tokens to add; negative to take.
     pub(crate) change: i64,
-    /// Tokens that were added while Redis was away.
-    pub(crate) pending: i64,
-    /// Tokens that an order of payment will bring: noted with a take, noted no more with a change.
+    /// Tokens that an order of payment will bring: held with a take, held no more with a change.
     pub(crate) credit: i64,
 }
 
@@ -67,8 +62,6 @@ pub(crate) struct Lookup {
 pub(crate) struct Touched {
     /// Whether the changes were made; only a take may be refused.
     pub(crate) done: bool,
-    /// Which of the buckets had their credit noted for the first time.
-    pub(crate) noted: Vec<bool>,
     /// The levels of the buckets after it.
     pub(crate) levels: Vec<Level>,
 }
@@ -84,29 +77,49 @@ pub(crate) enum Mode {
     Peek,
 }
 
+/// What Redis says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Seen {
+    /// Names the server's process: another one may have forgotten something.
+    pub(crate) run: String,
+    /// None when it was emptied.
+    pub(crate) marker: Option<String>,
+    /// What it does when its memory is full; only `noeviction` forgets nothing.
+    pub(crate) policy: String,
+}
+
 /// The buckets in Redis; clones share a connection.
 #[derive(Clone)]
 pub(crate) struct RedisBuckets {
     connection: ConnectionManager,
     prefix: String,
     script: Script,
+    secret: hmac::Key,
     within: Duration,
 }
 
 impl RedisBuckets {
-    /// Buckets whose keys begin with `prefix`. An answer that takes longer than `within` is none.
-    pub(crate) fn new(connection: ConnectionManager, prefix: String, within: Duration) -> Self {
+    /// Buckets whose keys begin with `prefix`, and whose payers are named with `secret`. An answer that takes longer
+    /// than `within` is none.
+    pub(crate) fn new(
+        connection: ConnectionManager,
+        prefix: String,
+        secret: &[u8],
+        within: Duration,
+    ) -> Self {
         Self {
             connection,
             prefix,
             script: Script::new(include_str!("redis_buckets.lua")),
+            secret: hmac::Key::new(hmac::HMAC_SHA256, secret),
             within,
         }
     }
 
-    /// Runs the script on some buckets at once.
+    /// Takes from, changes or looks at some buckets at once.
     pub(crate) async fn touch(
         &self,
+        marker: &str,
         mode: Mode,
         touches: &[Touch],
         lookup: Option<Lookup>,
@@ -117,36 +130,59 @@ impl RedisBuckets {
             Mode::Change => "change",
             Mode::Peek => "peek",
         };
-        let mut call = self.script.prepare_invoke();
-        call.key(self.marker());
-        call.key(lookup.map_or_else(|| self.marker(), |lookup| self.lookup(&lookup.end_to_end_id)));
-        call.arg(mode).arg(now_ms);
-        call.arg(lookup.as_ref().map_or("", |lookup| lookup.payer.as_str()));
-        call.arg(LOOKUP_LIFE.as_millis().to_string());
+        let mut call = self.begin(marker, mode, lookup, now_ms);
         for touch in touches {
-            let Rate {
-                tokens,
-                period_ms,
-                capacity,
-            } = touch.rate;
             let credit = lookup.map_or(0, |_| touch.credit);
             call.key(self.level(&touch.bucket));
-            call.arg(&[tokens, period_ms, capacity, touch.change, touch.pending, credit]);
+            arg_rate(&mut call, touch.rate).arg(&[touch.change, credit]);
         }
         let answer = self.call(&call).await?;
         parse(&answer, touches.len()).ok_or(Away::Nonsense)
     }
 
-    /// Adds what lookups with this EndToEndId and payer noted, once; tells to how many buckets.
-    pub(crate) async fn credit(&self, lookup: Lookup, now_ms: i64) -> Result<i64, Away> {
-        let mut call = self.script.prepare_invoke();
-        call.key(self.marker()).key(self.lookup(&lookup.end_to_end_id));
-        call.arg("credit").arg(now_ms).arg(lookup.payer.as_str());
+    /// Tells levels that the process knows: none is higher afterwards. Gives what they are.
+    pub(crate) async fn lower(&self, marker: &str, told: &[Told], now_ms: i64) -> Result<Vec<Level>, Away> {
+        let mut call = self.begin(marker, "lower", None, now_ms);
+        for told in told {
+            call.key(self.level(&told.bucket));
+            let Level { units, at_ms } = told.level;
+            arg_rate(&mut call, told.rate).arg(&[units, at_ms, i64::from(told.sure)]);
+        }
+        let answer = self.call(&call).await?;
+        let touched = parse(&answer, told.len()).ok_or(Away::Nonsense)?;
+        Ok(touched.levels)
+    }
+
+    /// Tells of lookups that the process admitted on its own. What is known of such a one already stays.
+    pub(crate) async fn note(&self, marker: &str, note: &Note, now_ms: i64) -> Result<(), Away> {
+        let lookup = Lookup {
+            end_to_end_id: note.end_to_end_id,
+            payer: note.payer,
+        };
+        let mut call = self.begin(marker, "note", Some(lookup), now_ms);
+        call.key(self.level(&note.bucket));
+        arg_rate(&mut call, note.rate).arg(&[note.credit, note.holders]);
+        self.call(&call).await.map(drop)
+    }
+
+    /// Adds what lookups with this EndToEndId and payer hold, once; tells to how many buckets.
+    pub(crate) async fn credit(&self, marker: &str, lookup: Lookup, now_ms: i64) -> Result<i64, Away> {
+        let call = self.begin(marker, "credit", Some(lookup), now_ms);
         let answer = self.call(&call).await?;
         answer.first().copied().ok_or(Away::Nonsense)
     }
 
-    async fn call(&self, call: &redis::ScriptInvocation<'_>) -> Result<Vec<i64>, Away> {
+    fn begin(&self, marker: &str, mode: &str, lookup: Option<Lookup>, now_ms: i64) -> ScriptInvocation<'_> {
+        let mut call = self.script.prepare_invoke();
+        call.key(self.marker());
+        call.key(lookup.map_or_else(|| self.marker(), |lookup| self.lookup(&lookup.end_to_end_id)));
+        call.arg(mode).arg(now_ms).arg(marker);
+        call.arg(lookup.map_or_else(String::new, |lookup| self.name(&lookup.payer)));
+        call.arg(LOOKUP_LIFE.as_millis().to_string());
+        call
+    }
+
+    async fn call(&self, call: &ScriptInvocation<'_>) -> Result<Vec<i64>, Away> {
         let mut connection = self.connection.clone();
         let answer = tokio::time::timeout(self.within, call.invoke_async::<Vec<i64>>(&mut connection));
         let answer = answer.await.map_err(|_| Away::Slow)??;
@@ -156,66 +192,41 @@ impl RedisBuckets {
         Ok(answer)
     }
 
-    /// Since when levels are lost; none when the store was emptied.
-    pub(crate) async fn lost_since(&self) -> Result<Option<i64>, Away> {
+    /// Asks Redis what it is.
+    pub(crate) async fn look(&self) -> Result<Seen, Away> {
         let mut connection = self.connection.clone();
-        let mut get = redis::cmd("GET");
-        get.arg(self.marker());
-        let asked = tokio::time::timeout(self.within, get.query_async::<Option<i64>>(&mut connection));
-        Ok(asked.await.map_err(|_| Away::Slow)??)
-    }
-
-    /// Fills an emptied store with what is known. Only one process does, and the others find it filled.
-    pub(crate) async fn refill(
-        &self,
-        levels: &[(Bucket, Rate, Level)],
-        lost_since_ms: i64,
-        now_ms: i64,
-    ) -> Result<(), Away> {
-        let mut connection = self.connection.clone();
-        let mut lock = redis::cmd("SET");
-        lock.arg(self.lock())
-            .arg(1)
-            .arg("NX")
-            .arg("PX")
-            .arg(REFILL_LOCK.as_millis().to_string());
-        let locked = tokio::time::timeout(self.within, lock.query_async::<Option<String>>(&mut connection));
-        if locked.await.map_err(|_| Away::Slow)??.is_none() {
-            return Err(Away::Filling);
-        }
-        for chunk in levels.chunks(REFILL_LEVELS) {
-            let mut pipeline = redis::pipe();
-            for (bucket, rate, level) in chunk {
-                let unknown = Level::unknown(*rate, lost_since_ms);
-                let life = life(*level, *rate, now_ms).max(life(unknown, *rate, now_ms));
-                if life > 0 {
-                    let text = format!("{} {}", level.units, level.at_ms);
-                    let set = pipeline.cmd("SET").arg(self.level(bucket)).arg(text);
-                    set.arg("PX").arg(life + 1000).ignore();
-                }
-            }
-            self.send(&pipeline).await?;
-        }
-        // Last: until it is there, nobody takes what is not stored yet for lost.
         let mut pipeline = redis::pipe();
-        pipeline.cmd("SET").arg(self.marker()).arg(lost_since_ms).ignore();
-        pipeline.cmd("DEL").arg(self.lock()).ignore();
-        self.send(&pipeline).await
+        pipeline.cmd("GET").arg(self.marker());
+        pipeline.cmd("INFO").arg("server");
+        pipeline.cmd("INFO").arg("memory");
+        let asked = pipeline.query_async::<(Option<String>, String, String)>(&mut connection);
+        let asked = tokio::time::timeout(self.within, asked).await;
+        let (marker, server, memory) = asked.map_err(|_| Away::Slow)??;
+        Ok(Seen {
+            run: line(&server, "run_id:"),
+            marker,
+            policy: line(&memory, "maxmemory_policy:"),
+        })
     }
 
-    async fn send(&self, pipeline: &redis::Pipeline) -> Result<(), Away> {
+    /// Marks an emptied store as one whose levels were lost then; gives the marker, be it another process's.
+    pub(crate) async fn fill(&self, lost_since_ms: i64, name: u128) -> Result<String, Away> {
         let mut connection = self.connection.clone();
-        let within = self.within.max(REFILL_WITHIN);
-        let sent = tokio::time::timeout(within, pipeline.query_async::<()>(&mut connection));
-        Ok(sent.await.map_err(|_| Away::Slow)??)
+        let mut pipeline = redis::pipe();
+        let wanted = format!("{lost_since_ms} {name:032x}");
+        pipeline
+            .cmd("SET")
+            .arg(self.marker())
+            .arg(wanted)
+            .arg("NX")
+            .ignore();
+        pipeline.cmd("GET").arg(self.marker());
+        let asked = tokio::time::timeout(self.within, pipeline.query_async::<(String,)>(&mut connection));
+        Ok(asked.await.map_err(|_| Away::Slow)??.0)
     }
 
     fn marker(&self) -> String {
         format!("{}levels-lost-since", self.prefix)
-    }
-
-    fn lock(&self) -> String {
-        format!("{}levels-filling", self.prefix)
     }
 
     fn lookup(&self, end_to_end_id: &EndToEndId) -> String {
@@ -228,34 +239,48 @@ impl RedisBuckets {
             participant,
             payer,
         } = bucket;
-        let payer = payer.as_ref().map_or("", TaxId::as_str);
+        let payer = payer.as_ref().map_or_else(String::new, |payer| self.name(payer));
         format!("{}bucket:{}:{participant}:{payer}", self.prefix, policy.as_str())
+    }
+
+    /// What a payer is called in Redis.
+    fn name(&self, payer: &TaxId) -> String {
+        let tag = hmac::sign(&self.secret, payer.as_str().as_bytes());
+        let mut name = String::with_capacity(2 * NAME_OCTETS);
+        for octet in tag.as_ref().iter().take(NAME_OCTETS) {
+            write!(name, "{octet:02x}").expect("a String takes everything");
+        }
+        name
     }
 }
 
-/// Milliseconds until a level is full; none when it is.
-fn life(level: Level, rate: Rate, now_ms: i64) -> i64 {
-    match rate.until(level.units, rate.full()) {
-        0 => 0,
-        span => level.at_ms - now_ms + span,
-    }
+fn arg_rate<'a, 'b>(call: &'a mut ScriptInvocation<'b>, rate: Rate) -> &'a mut ScriptInvocation<'b> {
+    let Rate {
+        tokens,
+        period_ms,
+        capacity,
+    } = rate;
+    call.arg(&[tokens, period_ms, capacity])
+}
+
+/// The value of a line of `INFO`; empty when it is not there.
+fn line(info: &str, name: &str) -> String {
+    let line = info.lines().find_map(|line| line.strip_prefix(name));
+    line.unwrap_or_default().trim().to_owned()
 }
 
 fn parse(answer: &[i64], buckets: usize) -> Option<Touched> {
-    let (done, bits, levels) = match answer {
-        [done, bits, levels @ ..] if levels.len() == 2 * buckets => (*done, *bits, levels),
-        _ => return None,
-    };
+    let (done, levels) = answer.split_first()?;
+    if levels.len() != 2 * buckets {
+        return None;
+    }
+    let levels = levels.chunks_exact(2).map(|level| Level {
+        units: level[0],
+        at_ms: level[1],
+    });
     Some(Touched {
-        done: done == 1,
-        noted: (0..buckets).map(|i| bits >> i & 1 == 1).collect(),
-        levels: levels
-            .chunks_exact(2)
-            .map(|level| Level {
-                units: level[0],
-                at_ms: level[1],
-            })
-            .collect(),
+        done: *done == 1,
+        levels: levels.collect(),
     })
 }
 

@@ -43,21 +43,26 @@ impl Stand {
         }
     }
 
+    /// On a Redis that is not there.
+    async fn alone() -> Self {
+        Self::on("redis://127.0.0.1:1".to_owned(), PATIENT).await
+    }
+
     /// A process that starts.
     async fn start(&self) -> Buckets {
-        let client = redis::Client::open(self.redis.as_str()).expect("a URL");
+        self.start_through(&self.redis).await
+    }
+
+    /// One that has another way to Redis.
+    async fn start_through(&self, redis: &str) -> Buckets {
+        let client = redis::Client::open(redis).expect("a URL");
         let config = ConnectionManagerConfig::new()
             .set_response_timeout(Some(self.within))
             .set_connection_timeout(Some(PATIENT))
             .set_number_of_retries(1)
             .set_max_delay(Duration::from_millis(20));
-        let redis = ConnectionManager::new_lazy_with_config(client, config).expect("a URL");
-        self.start_with(Some(redis)).await
-    }
-
-    async fn start_with(&self, redis: Option<ConnectionManager>) -> Buckets {
         let parts = Parts {
-            redis,
+            redis: ConnectionManager::new_lazy_with_config(client, config).expect("a URL"),
             prefix: self.prefix.clone(),
             pool: pix_runtime::pg::pool(&self.database.url(), 2)
                 .await
@@ -69,18 +74,33 @@ impl Stand {
             .expect("Postgres is there")
     }
 
-    async fn erase_redis(&self) {
+    async fn debts(&self) -> Vec<(Bucket, Rate, Level)> {
+        let pool = pix_runtime::pg::pool(&self.database.url(), 1).await;
+        let now_ms = now_ms(&self.clock);
+        let debts = pg_debts::all(&pool.expect("Postgres is there"), now_ms).await;
+        debts.expect("Postgres is there")
+    }
+
+    async fn connection(&self) -> redis::aio::MultiplexedConnection {
         let client = redis::Client::open(self.redis.as_str()).expect("a URL");
-        let mut connection = client
-            .get_multiplexed_async_connection()
-            .await
-            .expect("Redis is there");
-        let mut keys = redis::cmd("KEYS");
-        let keys = keys.arg(format!("{}*", self.prefix));
-        let keys: Vec<String> = keys.query_async(&mut connection).await.expect("keys");
+        let connection = client.get_multiplexed_async_connection().await;
+        connection.expect("Redis is there")
+    }
+
+    async fn erase_redis(&self) {
+        let mut connection = self.connection().await;
+        let keys = self.keys("").await;
         let mut delete = redis::cmd("DEL");
         delete.arg(keys);
         let () = delete.query_async(&mut connection).await.expect("deleted");
+    }
+
+    async fn keys(&self, kind: &str) -> Vec<String> {
+        let mut keys = redis::cmd("KEYS");
+        let keys = keys.arg(format!("{}{kind}*", self.prefix));
+        keys.query_async(&mut self.connection().await)
+            .await
+            .expect("keys")
     }
 }
 
@@ -154,7 +174,7 @@ async fn leave(buckets: &Buckets, tokens: i64) {
     let policy = Policy::EntriesReadUserAntiscan;
     let mut rest = touch(policy, ispb(US), Some(payer(PERSON)), CATEGORY);
     rest.change = tokens - 99;
-    buckets.0.change(&[rest], None).await;
+    buckets.0.change(vec![rest], None).await;
 }
 
 async fn away(buckets: &Buckets) {
@@ -162,15 +182,33 @@ async fn away(buckets: &Buckets) {
     look_up(buckets, &lookup_by(OTHERS, COMPANY, 9_000_000), 200)
         .await
         .expect("a tenth of 1000");
-    assert!(!buckets.0.state().here, "Redis is away");
+    assert!(!is_here(buckets), "Redis is away");
+}
+
+fn is_here(buckets: &Buckets) -> bool {
+    buckets.0.state().here.is_some()
 }
 
 async fn back(buckets: &Buckets) {
-    let here = async || buckets.0.state().here.then_some(());
+    let here = async || is_here(buckets).then_some(());
     eventually("buckets are in Redis again", SOON, here).await;
     let told = async || buckets.0.state().local.untold().is_empty().then_some(());
     eventually("Redis is told the rest", SOON, told).await;
 }
+
+/// A way to Redis that can be cut, and its URL.
+async fn proxy_of(redis: &str) -> (FaultProxy, String) {
+    let address = redis.trim_start_matches("redis://").trim_end_matches('/');
+    let address = address.split('/').next().expect("an address");
+    let port = address.rsplit_once(':').map(|(_, port)| port).expect("a port");
+    let port: u16 = port.parse().expect("a number");
+    let proxy = FaultProxy::start(([127, 0, 0, 1], port).into()).await;
+    let through = format!("redis://{}", proxy.address());
+    (proxy, through)
+}
+
+/// Patience of processes whose way to Redis is cut.
+const BRIEF: Duration = Duration::from_millis(500);
 
 #[tokio::test]
 async fn answers_cost_what_the_document_says() {
@@ -239,8 +277,8 @@ async fn the_manuals_example_five_tokens_one_404_and_eight_minutes() {
 async fn a_hundred_at_once_on_five_tokens_admit_five() {
     let stand = Stand::new().await;
     let shared = stand.start().await;
-    let alone = Stand::new().await;
-    let alone = alone.start_with(None).await;
+    let alone = Stand::alone().await;
+    let alone = alone.start().await;
     for buckets in [shared, alone] {
         leave(&buckets, 5).await;
         let asking = (0..100).map(|n| {
@@ -263,39 +301,35 @@ async fn a_hundred_at_once_on_five_tokens_admit_five() {
 #[tokio::test]
 async fn an_order_credits_once_and_only_its_payer() {
     let stand = Stand::new().await;
-    let shared = stand.start().await;
-    let alone = Stand::new().await;
-    let alone = alone.start_with(None).await;
-    for buckets in [shared, alone] {
-        for _ in 0..2 {
-            look_up(&buckets, &lookup(1), 200).await.expect("enough"); // asked again: one credit all the same
-        }
-        look_up(&buckets, &lookup(2), 404).await.expect("enough");
-        look_up(&buckets, &lookup(3), 400).await.expect("enough");
-        assert_eq!(
-            (tokens(&buckets).await, participants_tokens(&buckets, US).await),
-            (78, 45)
-        );
-        buckets.credit(id(1), payer(COMPANY)).await.expect("here");
-        buckets.credit(id(9), payer(PERSON)).await.expect("here");
-        assert_eq!(tokens(&buckets).await, 78, "another payer, another order");
-        for _ in 0..3 {
-            buckets.credit(id(1), payer(PERSON)).await.expect("here");
-            assert_eq!(tokens(&buckets).await, 79, "once, however often it is told");
-        }
-        look_up(&buckets, &lookup(1), 200).await.expect("enough");
-        buckets.credit(id(1), payer(PERSON)).await.expect("here");
-        assert_eq!(tokens(&buckets).await, 78, "nor for a lookup after it");
-        buckets.credit(id(2), payer(PERSON)).await.expect("here");
-        assert_eq!(
-            tokens(&buckets).await,
-            79,
-            "a lookup that found nothing counts as one"
-        );
-        buckets.credit(id(3), payer(PERSON)).await.expect("here");
-        assert_eq!(tokens(&buckets).await, 79, "one that was given back does not");
-        assert_eq!(participants_tokens(&buckets, US).await, 45 - 1 + 2);
+    let buckets = stand.start().await;
+    for _ in 0..2 {
+        look_up(&buckets, &lookup(1), 200).await.expect("enough"); // asked again: one credit all the same
     }
+    look_up(&buckets, &lookup(2), 404).await.expect("enough");
+    look_up(&buckets, &lookup(3), 400).await.expect("enough");
+    assert_eq!(
+        (tokens(&buckets).await, participants_tokens(&buckets, US).await),
+        (78, 45)
+    );
+    buckets.credit(id(1), payer(COMPANY)).await.expect("here");
+    buckets.credit(id(9), payer(PERSON)).await.expect("here");
+    assert_eq!(tokens(&buckets).await, 78, "another payer, another order");
+    for _ in 0..3 {
+        buckets.credit(id(1), payer(PERSON)).await.expect("here");
+        assert_eq!(tokens(&buckets).await, 79, "once, however often it is told");
+    }
+    look_up(&buckets, &lookup(1), 200).await.expect("enough");
+    buckets.credit(id(1), payer(PERSON)).await.expect("here");
+    assert_eq!(tokens(&buckets).await, 78, "nor for a lookup after it");
+    buckets.credit(id(2), payer(PERSON)).await.expect("here");
+    assert_eq!(
+        tokens(&buckets).await,
+        79,
+        "a lookup that found nothing counts as one"
+    );
+    buckets.credit(id(3), payer(PERSON)).await.expect("here");
+    assert_eq!(tokens(&buckets).await, 79, "one that was given back does not");
+    assert_eq!(participants_tokens(&buckets, US).await, 45 - 1 + 2);
 }
 
 #[tokio::test]
@@ -395,23 +429,15 @@ async fn a_start_without_redis_honours_debts_too() {
     let buckets = stand.start().await;
     leave(&buckets, 5).await;
     look_up(&buckets, &lookup(1), 404).await.expect("enough");
-    let alone = stand.start_with(None).await;
+    let alone = stand.start_through("redis://127.0.0.1:1").await;
     assert_eq!(tokens(&alone).await, -15);
     assert_eq!(tokens_of(&alone, OTHERS, PERSON).await, 10);
 }
 
 #[tokio::test]
 async fn a_slow_redis_is_as_good_as_away_and_no_request_waits_for_it() {
-    let upstream = pix_testkit::parts().await.redis.url();
-    let port = upstream
-        .trim_end_matches('/')
-        .rsplit_once(':')
-        .map(|(_, port)| port)
-        .expect("a port");
-    let port: u16 = port.split('/').next().expect("a port").parse().expect("a number");
-    let proxy = FaultProxy::start(([127, 0, 0, 1], port).into()).await;
-    let through = format!("redis://{}", proxy.address());
-    let stand = Stand::on(through, Duration::from_millis(500)).await;
+    let (proxy, through) = proxy_of(&pix_testkit::parts().await.redis.url()).await;
+    let stand = Stand::on(through, BRIEF).await;
     let buckets = stand.start().await;
     leave(&buckets, 30).await;
     proxy.set(Fault::Hold);
@@ -430,4 +456,253 @@ async fn a_slow_redis_is_as_good_as_away_and_no_request_waits_for_it() {
     back(&buckets).await;
     let left = tokens(&buckets).await;
     assert_eq!(left, 10, "Redis was told of the twenty");
+}
+
+#[tokio::test]
+async fn an_outage_longer_than_the_time_to_fill_shuts_nobody_out() {
+    let stand = Stand::on(pix_testkit::parts().await.redis.url(), BRIEF).await;
+    let (proxy, through) = proxy_of(&stand.redis).await;
+    let buckets = stand.start_through(&through).await;
+    look_up(&buckets, &lookup(0), 200).await.expect("enough");
+    proxy.set(Fault::Hold);
+    away(&buckets).await;
+    for n in 0..120 {
+        look_up(&buckets, &lookup(n), 200)
+            .await
+            .expect("no more than is refilled");
+        stand.clock.advance(MINUTE / 2);
+    }
+    proxy.set(Fault::None);
+    back(&buckets).await;
+    assert_eq!(tokens(&buckets).await, 99);
+    assert_eq!(participants_tokens(&buckets, US).await, 49);
+}
+
+#[tokio::test]
+async fn what_one_took_on_its_own_outlives_that_another_fills_redis() {
+    let stand = Stand::on(pix_testkit::parts().await.redis.url(), BRIEF).await;
+    let (proxy, through) = proxy_of(&stand.redis).await;
+    let (one, other) = (stand.start().await, stand.start_through(&through).await);
+    leave(&one, 30).await;
+    assert_eq!(tokens(&one).await, 30);
+    assert_eq!(tokens(&other).await, 30);
+    assert_eq!(participants_tokens(&other, US).await, 49);
+    proxy.set(Fault::Hold);
+    for n in 0..20 {
+        look_up(&other, &lookup(n), 200).await.expect("thirty known");
+    }
+    assert_eq!(tokens(&other).await, 10);
+    stand.erase_redis().await;
+    away(&one).await;
+    back(&one).await;
+    assert_eq!(tokens(&one).await, 30, "all that it can know");
+    proxy.set(Fault::None);
+    back(&other).await;
+    assert_eq!(tokens(&other).await, 10);
+    assert_eq!(tokens(&one).await, 10, "for all alike");
+}
+
+#[tokio::test]
+async fn a_process_that_asked_nothing_meanwhile_tells_an_emptied_redis_too() {
+    let stand = Stand::new().await;
+    let (one, other) = (stand.start().await, stand.start().await);
+    look_up(&one, &lookup(0), 200).await.expect("enough");
+    leave(&other, 31).await; // and one was taken before
+    stand.erase_redis().await;
+    away(&one).await;
+    back(&one).await;
+    assert_eq!(tokens(&one).await, 99, "all that it can know");
+    // The other finds a Redis that is there, and is not the one it knew.
+    away(&other).await;
+    back(&other).await;
+    assert_eq!((tokens(&other).await, tokens(&one).await), (30, 30));
+}
+
+#[tokio::test]
+async fn a_debt_of_one_process_holds_for_another_that_knew_the_bucket() {
+    let stand = Stand::on(pix_testkit::parts().await.redis.url(), BRIEF).await;
+    let (proxy, through) = proxy_of(&stand.redis).await;
+    let (one, other) = (stand.start().await, stand.start_through(&through).await);
+    look_up(&other, &lookup(0), 200).await.expect("enough");
+    leave(&one, 6).await; // and one was taken before
+    look_up(&one, &lookup(1), 404).await.expect("five");
+    assert_eq!(tokens(&one).await, -15);
+    proxy.set(Fault::Hold);
+    away(&other).await;
+    let honoured = async || (tokens(&other).await == -15).then_some(());
+    eventually("the debt is honoured", SOON, honoured).await;
+    assert!(look_up(&other, &lookup(2), 200).await.is_err());
+    // And again when Redis lost it, and only this process is left.
+    drop(one);
+    stand.erase_redis().await;
+    proxy.set(Fault::None);
+    back(&other).await;
+    assert_eq!(tokens(&other).await, -15);
+}
+
+#[tokio::test]
+async fn a_redis_of_yesterday_is_told_what_came_after() {
+    let mut parts = OwnParts::start().await;
+    let stand = Stand::on(parts.redis.url(), BRIEF).await;
+    let (proxy, through) = proxy_of(&stand.redis).await;
+    let buckets = stand.start_through(&through).await;
+    leave(&buckets, 30).await;
+    let mut older = Vec::new();
+    for key in stand.keys("bucket:").await {
+        let level: String = redis::cmd("GET")
+            .arg(&key)
+            .query_async(&mut stand.connection().await)
+            .await
+            .expect("a level");
+        older.push((key, level));
+    }
+    look_up(&buckets, &lookup(1), 404).await.expect("enough");
+    proxy.set(Fault::Hold);
+    parts.redis_process.kill().await;
+    parts.redis_process.start().await;
+    for (key, level) in older {
+        let () = redis::cmd("SET")
+            .arg(key)
+            .arg(level)
+            .query_async(&mut stand.connection().await)
+            .await
+            .expect("set");
+    }
+    away(&buckets).await;
+    proxy.set(Fault::None);
+    back(&buckets).await;
+    assert_eq!(tokens(&buckets).await, 10);
+    assert_eq!(participants_tokens(&buckets, US).await, 50 - 1 - 3);
+    parts.stop().await;
+}
+
+#[tokio::test]
+async fn a_lookup_admitted_without_redis_is_credited_by_any_process_once() {
+    let stand = Stand::on(pix_testkit::parts().await.redis.url(), BRIEF).await;
+    let (proxy, through) = proxy_of(&stand.redis).await;
+    let (one, other) = (stand.start_through(&through).await, stand.start().await);
+    leave(&one, 30).await;
+    proxy.set(Fault::Hold);
+    // The first reaches Redis all the same, later: it must not count twice, nor bring credit twice.
+    for n in 1..=3 {
+        look_up(&one, &lookup(n), 200).await.expect("enough");
+    }
+    look_up(&one, &lookup(4), 500).await.expect("enough");
+    assert_eq!(one.credit(id(1), payer(PERSON)).await, Err(NotNow));
+    proxy.set(Fault::None);
+    back(&one).await;
+    assert_eq!(tokens(&other).await, 27);
+    for _ in 0..2 {
+        for n in 1..=4 {
+            other.credit(id(n), payer(PERSON)).await.expect("here");
+            one.credit(id(n), payer(PERSON)).await.expect("here");
+        }
+        assert_eq!(tokens(&other).await, 30, "three lookups, three orders");
+    }
+}
+
+#[tokio::test]
+async fn what_is_given_back_with_an_unknown_outcome_is_given_back_once() {
+    let stand = Stand::on(pix_testkit::parts().await.redis.url(), BRIEF).await;
+    let (proxy, through) = proxy_of(&stand.redis).await;
+    let buckets = stand.start_through(&through).await;
+    leave(&buckets, 30).await;
+    let admission = buckets.admit(&lookup(1)).await.expect("enough");
+    proxy.set(Fault::Hold);
+    buckets.settle(admission, 500).await;
+    assert!(!is_here(&buckets));
+    proxy.set(Fault::None);
+    back(&buckets).await;
+    assert_eq!(tokens(&buckets).await, 30);
+}
+
+#[tokio::test]
+async fn two_lookups_of_one_order_hold_its_credit_together() {
+    let stand = Stand::new().await;
+    let buckets = stand.start().await;
+    for (n, (first, second, left)) in [(400, 200, 100), (200, 400, 100), (400, 500, 100)]
+        .into_iter()
+        .enumerate()
+    {
+        let ask = lookup(n as u128);
+        let one = buckets.admit(&ask).await.expect("enough");
+        let other = buckets.admit(&ask).await.expect("enough");
+        buckets.settle(one, first).await;
+        buckets.settle(other, second).await;
+        buckets.credit(id(n as u128), payer(PERSON)).await.expect("here");
+        assert_eq!(tokens(&buckets).await, left, "{first} {second}");
+        look_up(&buckets, &ask, 200).await.expect("enough");
+        buckets.credit(id(n as u128), payer(PERSON)).await.expect("here");
+        let again = if second == 500 { 100 } else { 99 };
+        assert_eq!(tokens(&buckets).await, again, "a credit that was held was spent");
+        stand.clock.advance(MINUTE);
+    }
+}
+
+#[tokio::test]
+async fn a_guess_tells_redis_only_what_was_taken_and_leaves_no_debt() {
+    let stand = Stand::on(pix_testkit::parts().await.redis.url(), BRIEF).await;
+    let (proxy, through) = proxy_of(&stand.redis).await;
+    let buckets = stand.start_through(&through).await;
+    look_up(&buckets, &lookup(0), 200).await.expect("enough");
+    proxy.set(Fault::Hold);
+    away(&buckets).await;
+    let unknown = lookup_by(OTHERS, PERSON, 1);
+    look_up(&buckets, &unknown, 404).await.expect("a tenth");
+    assert_eq!(tokens_of(&buckets, OTHERS, PERSON).await, -10);
+    assert!(
+        look_up(&buckets, &unknown, 200).await.is_err(),
+        "the guess bounds"
+    );
+    assert_eq!(stand.debts().await, [], "and is no debt");
+    proxy.set(Fault::None);
+    back(&buckets).await;
+    assert_eq!(tokens_of(&buckets, OTHERS, PERSON).await, 80);
+
+    // Of a Redis that lost all the guess is the best there is, and a debt from then on.
+    proxy.set(Fault::Hold);
+    away(&buckets).await;
+    let unknown = lookup_by("11223344", PERSON, 2);
+    look_up(&buckets, &unknown, 404).await.expect("a tenth");
+    stand.erase_redis().await;
+    proxy.set(Fault::None);
+    back(&buckets).await;
+    assert_eq!(tokens_of(&buckets, "11223344", PERSON).await, -10);
+    assert_eq!(stand.debts().await.len(), 1);
+}
+
+#[tokio::test]
+async fn the_first_of_several_processes_to_reach_redis_fills_it() {
+    let stand = Stand::new().await;
+    let early = stand.start_through("redis://127.0.0.1:1").await;
+    assert_eq!(tokens(&early).await, 100);
+    let other = stand.start().await;
+    assert_eq!(tokens(&other).await, 100, "nothing was lost yet");
+    stand.erase_redis().await;
+    away(&other).await;
+    back(&other).await;
+    assert_eq!(tokens_of(&other, OTHERS, PERSON).await, 10, "now it was");
+}
+
+#[tokio::test]
+async fn redis_holds_no_tax_id() {
+    let stand = Stand::new().await;
+    let buckets = stand.start().await;
+    look_up(&buckets, &lookup(1), 200).await.expect("enough");
+    look_up(&buckets, &lookup_by(US, COMPANY, 1), 200)
+        .await
+        .expect("enough");
+    let mut held = stand.keys("").await;
+    assert_eq!(held.len(), 5, "the marker, three levels, the lookups: {held:?}");
+    let mut all = redis::cmd("HGETALL");
+    let all = all.arg(stand.keys("lookup:").await);
+    held.extend(
+        all.query_async::<Vec<String>>(&mut stand.connection().await)
+            .await
+            .expect("notes"),
+    );
+    assert_eq!(held.len(), 5 + 2 * 4);
+    for text in held {
+        assert!(!text.contains(PERSON) && !text.contains(COMPANY), "{text}");
+    }
 }

@@ -95,7 +95,7 @@ async fn events_credit_and_count_once_through_redeliveries_and_a_purged_nats() {
     let patient = redis::aio::ConnectionManagerConfig::new().set_response_timeout(Some(SOON));
     let redis = redis.get_connection_manager_with_config(patient).await;
     let parts_of_buckets = Parts {
-        redis: Some(redis.expect("Redis is there")),
+        redis: redis.expect("Redis is there"),
         prefix: "test:".to_owned(),
         pool: pool.clone(),
         clock: std::sync::Arc::new(clock),
@@ -110,24 +110,32 @@ async fn events_credit_and_count_once_through_redeliveries_and_a_purged_nats() {
 
     let participant = Ispb::parse(b"12345678").expect("an ISPB");
     let id = EndToEndId::new(participant, Timestamp::from_micros(0), 7);
-    for _ in 0..3 {
+    let look_up = async |participant, end_to_end_id| {
         let ask = Ask::Lookup {
             participant,
             category: Category::H,
             payer: TaxId::parse(PAYER.as_bytes()).expect("a CPF"),
             key: KeyType::Email,
-            end_to_end_id: id,
+            end_to_end_id,
         };
         let admission = buckets.admit(&ask).await.expect("enough");
         buckets.settle(admission, 200).await;
+    };
+    for _ in 0..3 {
+        look_up(participant, id).await;
     }
-    let left = async || {
+    // Another's lookup and order, told last: once it is credited, everything before it was heard.
+    let other = Ispb::parse(b"87654321").expect("an ISPB");
+    let last = EndToEndId::new(other, Timestamp::from_micros(0), 8);
+    look_up(other, last).await;
+    let left_of = async |participant| {
         let states = buckets.state(participant, Category::H).await;
         let state = states
             .iter()
             .find(|state| state.name == "ENTRIES_READ_PARTICIPANT_ANTISCAN");
         state.expect("a policy").available
     };
+    let left = async || left_of(participant).await;
     let settled = async || {
         let sql = "SELECT (COALESCE((SELECT sum(count) FROM settled_to_person), 0) * 100
                    + COALESCE((SELECT sum(count) FROM settled_to_key), 0))::bigint";
@@ -164,6 +172,11 @@ async fn events_credit_and_count_once_through_redeliveries_and_a_purged_nats() {
     }
     eventually("the third is counted", SOON, async || {
         (settled().await == 903).then_some(())
+    })
+    .await;
+    tell(&client, "pix.spi.order_received.v1", orders(4, last)).await;
+    eventually("the last order is credited", SOON, async || {
+        (left_of(other).await == 50).then_some(())
     })
     .await;
     assert_eq!(left().await, 48, "and nothing twice");

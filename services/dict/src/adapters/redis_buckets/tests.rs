@@ -28,6 +28,7 @@ async fn store() -> RedisBuckets {
     RedisBuckets::new(
         connection().await,
         format!("{}:", pix_testkit::unique_prefix()),
+        b"what names payers",
         PATIENT,
     )
 }
@@ -54,8 +55,8 @@ impl Chance {
     }
 }
 
-/// A credit that was noted: its rate and tokens, until it is spent.
-type Noted = HashMap<(EndToEndId, TaxId, Bucket), Option<(Rate, i64)>>;
+/// A credit that is held: its rate, its tokens and by how many lookups, until it is spent.
+type Noted = HashMap<(EndToEndId, TaxId, Bucket), Option<(Rate, i64, i64)>>;
 
 /// What the pure functions say.
 struct Model {
@@ -85,10 +86,9 @@ impl Model {
     }
 
     fn touch(&mut self, mode: Mode, touches: &[Touch], lookup: Option<Lookup>, now_ms: i64) -> Touched {
-        let levels = touches.iter().map(|touch| {
-            let level = self.read(&touch.bucket, touch.rate, now_ms);
-            level.changed(touch.rate, touch.pending)
-        });
+        let levels = touches
+            .iter()
+            .map(|touch| self.read(&touch.bucket, touch.rate, now_ms));
         let mut levels: Vec<Level> = levels.collect();
         let admitted = touches.iter().zip(&levels).all(|(t, level)| level.admits(t.rate));
         let done = match mode {
@@ -96,27 +96,47 @@ impl Model {
             Mode::Change => true,
             Mode::Peek => false,
         };
-        let mut noted = vec![false; touches.len()];
-        for (i, touch) in touches.iter().enumerate() {
-            if done {
-                levels[i] = levels[i].changed(touch.rate, touch.change);
-            }
-            if done || touch.pending != 0 {
-                self.write(touch.bucket, touch.rate, levels[i], now_ms);
-            }
-            let Some(lookup) = lookup.filter(|_| done && touch.credit > 0) else {
-                continue;
-            };
-            let key = (lookup.end_to_end_id, lookup.payer, touch.bucket);
-            let note = Some((touch.rate, touch.credit));
-            if matches!(mode, Mode::Take) {
-                noted[i] = !self.noted.contains_key(&key);
-                self.noted.entry(key).or_insert(note);
-            } else if self.noted.get(&key) == Some(&note) {
-                self.noted.remove(&key);
+        for (touch, level) in touches.iter().zip(&mut levels).filter(|_| done) {
+            *level = level.changed(touch.rate, touch.change);
+            self.write(touch.bucket, touch.rate, *level, now_ms);
+            if let Some(lookup) = lookup.filter(|_| touch.credit > 0) {
+                let key = (lookup.end_to_end_id, lookup.payer, touch.bucket);
+                let by = if matches!(mode, Mode::Take) { 1 } else { -1 };
+                self.hold(key, (touch.rate, touch.credit, by));
             }
         }
-        Touched { done, noted, levels }
+        Touched { done, levels }
+    }
+
+    fn hold(&mut self, key: (EndToEndId, TaxId, Bucket), (rate, credit, by): (Rate, i64, i64)) {
+        let held = match self.noted.get(&key) {
+            Some(None) => return, // spent
+            Some(Some((_, _, holders))) => *holders,
+            None => 0,
+        };
+        if held + by > 0 {
+            self.noted.insert(key, Some((rate, credit, held + by)));
+        } else {
+            self.noted.remove(&key);
+        }
+    }
+
+    fn note(&mut self, note: &Note) {
+        let key = (note.end_to_end_id, note.payer, note.bucket);
+        if !self.noted.contains_key(&key) {
+            self.hold(key, (note.rate, note.credit, note.holders));
+        }
+    }
+
+    fn lower(&mut self, told: &Told, now_ms: i64) -> Level {
+        let stored = self.read(&told.bucket, told.rate, now_ms);
+        let level = if told.sure && !self.levels.contains_key(&told.bucket) {
+            Level::full(told.rate, now_ms).lower(told.level, told.rate, now_ms)
+        } else {
+            stored.lower(told.level, told.rate, now_ms)
+        };
+        self.write(told.bucket, told.rate, level, now_ms);
+        level
     }
 
     fn credit(&mut self, lookup: Lookup, now_ms: i64) -> i64 {
@@ -127,7 +147,7 @@ impl Model {
         let due: Vec<_> = noted
             .filter_map(|(key, note)| Some((key.2, note.take()?)))
             .collect();
-        for (bucket, (rate, credit)) in &due {
+        for (bucket, (rate, credit, _)) in &due {
             let level = self.read(bucket, *rate, now_ms).changed(*rate, *credit);
             self.write(*bucket, *rate, level, now_ms);
         }
@@ -194,11 +214,6 @@ impl Cast {
             } else {
                 -1
             },
-            pending: if chance.below(20) == 0 {
-                chance.between(-15, 5)
-            } else {
-                0
-            },
             credit: payer.map_or(1, |payer| policy.credit(&payer)),
         };
         let single = [
@@ -224,13 +239,20 @@ impl Cast {
                 },
                 rate: policy.rate(category, None),
                 change: chance.between(-10, 1),
-                pending: 0,
                 credit: 0,
             };
             return (vec![one], None);
         }
 
         (touches, (chance.below(10) != 0).then_some(lookup))
+    }
+}
+
+/// Milliseconds until a level is full; none when it is.
+fn life(level: Level, rate: Rate, now_ms: i64) -> i64 {
+    match rate.until(level.units, rate.full()) {
+        0 => 0,
+        span => level.at_ms - now_ms + span,
     }
 }
 
@@ -276,15 +298,12 @@ async fn agree_from(lost_since_ms: i64) {
     eprintln!("{OPERATIONS} operations, levels lost since {lost_since_ms}, seed {seed:#018x}");
     let mut chance = Chance(seed);
     let (store, cast) = (store().await, Cast::new());
+    let marker = store.fill(lost_since_ms, 1).await.expect("Redis is there");
     let mut model = Model {
         lost_since_ms,
         levels: HashMap::new(),
         noted: HashMap::new(),
     };
-    store
-        .refill(&[], lost_since_ms, NOON)
-        .await
-        .expect("Redis is there");
     let (mut admitted, mut refused, mut credited, mut in_debt) = (0, 0, 0, 0);
     let mut now_ms = NOON;
     for n in 0..OPERATIONS {
@@ -298,7 +317,10 @@ async fn agree_from(lost_since_ms: i64) {
         };
         if chance.below(8) == 0 {
             let lookup = cast.lookup(&mut chance);
-            let told = store.credit(lookup, now_ms).await.expect("Redis is there");
+            let told = store
+                .credit(&marker, lookup, now_ms)
+                .await
+                .expect("Redis is there");
             assert_eq!(
                 told,
                 model.credit(lookup, now_ms),
@@ -308,12 +330,42 @@ async fn agree_from(lost_since_ms: i64) {
             continue;
         }
         let (touches, lookup) = cast.touches(&mut chance);
+        if chance.below(10) == 0 {
+            let told = touches.iter().map(|touch| Told {
+                bucket: touch.bucket,
+                rate: touch.rate,
+                level: Level {
+                    units: chance.between(-30, touch.rate.capacity) * touch.rate.period_ms,
+                    at_ms: now_ms + chance.between(-100_000, 1000),
+                },
+                sure: chance.below(2) == 0,
+                until: 0,
+            });
+            let told: Vec<Told> = told.collect();
+            let levels = store.lower(&marker, &told, now_ms).await.expect("Redis is there");
+            let expected: Vec<Level> = told.iter().map(|told| model.lower(told, now_ms)).collect();
+            assert_eq!(levels, expected, "operation {n} of seed {seed:#x}: {told:?}");
+            continue;
+        }
+        if let Some(lookup) = lookup.filter(|_| chance.below(20) == 0) {
+            let note = Note {
+                end_to_end_id: lookup.end_to_end_id,
+                payer: lookup.payer,
+                bucket: touches[0].bucket,
+                rate: touches[0].rate,
+                credit: touches[0].credit,
+                holders: chance.between(1, 3),
+            };
+            store.note(&marker, &note, now_ms).await.expect("Redis is there");
+            model.note(&note);
+            continue;
+        }
         let mode = match chance.below(10) {
             0..=5 => Mode::Take,
             6..=8 => Mode::Change,
             _ => Mode::Peek,
         };
-        let told = store.touch(mode, &touches, lookup, now_ms).await;
+        let told = store.touch(&marker, mode, &touches, lookup, now_ms).await;
         let told = told.expect("Redis is there");
         let expected = model.touch(mode, &touches, lookup, now_ms);
         assert_eq!(
@@ -353,7 +405,7 @@ async fn script_and_functions_agree_when_levels_were_lost_long_ago() {
 #[tokio::test]
 async fn what_is_full_is_not_stored_and_the_rest_goes_by_itself() {
     let (store, cast) = (store().await, Cast::new());
-    store.refill(&[], 0, NOON).await.expect("Redis is there");
+    let marker = store.fill(0, 1).await.expect("Redis is there");
     let (participant, category) = cast.participants[0];
     let policy = Policy::KeysCheck;
     let rate = policy.rate(category, None);
@@ -366,7 +418,6 @@ async fn what_is_full_is_not_stored_and_the_rest_goes_by_itself() {
         bucket,
         rate,
         change,
-        pending: 0,
         credit: 0,
     };
     let mut connection = store.connection.clone();
@@ -376,7 +427,7 @@ async fn what_is_full_is_not_stored_and_the_rest_goes_by_itself() {
         asked.expect("Redis is there")
     };
     store
-        .touch(Mode::Take, &[touch(-70)], None, NOON)
+        .touch(&marker, Mode::Take, &[touch(-70)], None, NOON)
         .await
         .expect("there");
     let minute = 60_000 + 1000;
@@ -386,7 +437,7 @@ async fn what_is_full_is_not_stored_and_the_rest_goes_by_itself() {
         "70 tokens come in a minute: {left}"
     );
     store
-        .touch(Mode::Change, &[touch(70)], None, NOON)
+        .touch(&marker, Mode::Change, &[touch(70)], None, NOON)
         .await
         .expect("there");
     assert_eq!(life().await, -2, "full is not stored");
@@ -407,25 +458,33 @@ async fn an_emptied_store_does_nothing_and_is_filled_once() {
         bucket,
         rate,
         change: -1,
-        pending: 0,
         credit: 0,
     };
-    let refused = store.touch(Mode::Take, &[touch], None, NOON).await;
+    let refused = store.touch("", Mode::Take, &[touch], None, NOON).await;
     assert!(matches!(refused, Err(Away::Emptied)), "{refused:?}");
-    assert_eq!(store.lost_since().await.expect("there"), None);
+    let seen = store.look().await.expect("there");
+    assert_eq!(seen.marker, None);
+    assert!(!seen.run.is_empty() && !seen.policy.is_empty());
+    let marker = store.fill(NOON, 7).await.expect("there");
+    assert_eq!(store.fill(0, 8).await.expect("there"), marker, "by the first");
+    assert_eq!(store.look().await.expect("there").marker, Some(marker.clone()));
     let owed = Level {
         units: -5 * rate.period_ms,
         at_ms: NOON,
     };
-    store
-        .refill(&[(bucket, rate, owed)], NOON, NOON)
-        .await
-        .expect("there");
-    assert_eq!(store.lost_since().await.expect("there"), Some(NOON));
-    let refused = store
-        .touch(Mode::Take, &[touch], None, NOON)
-        .await
-        .expect("there");
+    let told = Told {
+        bucket,
+        rate,
+        level: owed,
+        sure: true,
+        until: 0,
+    };
+    for _ in 0..2 {
+        let levels = store.lower(&marker, &[told], NOON).await;
+        assert_eq!(levels.expect("there"), [owed], "told twice is told once");
+    }
+    let refused = store.touch(&marker, Mode::Take, &[touch], None, NOON).await;
+    let refused = refused.expect("there");
     assert_eq!((refused.done, refused.levels), (false, vec![owed]));
     let other = Touch {
         bucket: Bucket {
@@ -434,13 +493,44 @@ async fn an_emptied_store_does_nothing_and_is_filled_once() {
         },
         ..touch
     };
-    let peeked = store
-        .touch(Mode::Peek, &[other], None, NOON)
-        .await
-        .expect("there");
+    let peeked = store.touch(&marker, Mode::Peek, &[other], None, NOON).await;
     assert_eq!(
-        peeked.levels,
+        peeked.expect("there").levels,
         [Level::unknown(rate, NOON)],
         "a tenth of what is not known"
     );
+    let older = store.touch("0 1", Mode::Take, &[touch], None, NOON).await;
+    assert!(
+        matches!(older, Err(Away::Emptied)),
+        "filled by another: {older:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_debt_has_a_floor_in_the_script_too() {
+    let (store, cast) = (store().await, Cast::new());
+    let marker = store.fill(0, 1).await.expect("Redis is there");
+    let (participant, category) = cast.participants[0];
+    for policy in [Policy::CidsFilesWrite, Policy::EntriesWrite] {
+        let rate = policy.rate(category, None);
+        let touch = |change| Touch {
+            bucket: Bucket {
+                policy,
+                participant,
+                payer: None,
+            },
+            rate,
+            change,
+            credit: 0,
+        };
+        let mut level = Level::full(rate, NOON);
+        for change in [-rate.capacity, -1_000_000, -1_000_000, 5] {
+            level = level.changed(rate, change);
+            let told = store
+                .touch(&marker, Mode::Change, &[touch(change)], None, NOON)
+                .await;
+            assert_eq!(told.expect("there").levels, [level]);
+        }
+        assert_eq!(level.units, rate.floor() + 5 * rate.period_ms);
+    }
 }
