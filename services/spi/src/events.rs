@@ -1,7 +1,7 @@
 //! What the rest of the switch is told: one event per COMMIT and subject, published in order.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pix_proto::spi_v1 as proto;
 use pix_runtime::Stopping;
@@ -110,13 +110,23 @@ pub(crate) fn of(batch: &Batch) -> Vec<Event> {
 
 /// Publishes events in the order of their numbers until the stop. The numbers are given by the one writer
 /// of the shard, in the order of its COMMITs, so a cursor over them has no gaps. JetStream drops what it
-/// has seen by `Nats-Msg-Id`; beyond its window a consumer's own key does.
+/// has seen by `Nats-Msg-Id`; beyond its window a consumer's own key does. A stream that is gone is made
+/// again and told what it kept: consumers that had not heard it yet hear it then.
 pub(crate) async fn relay(pool: PgPool, publisher: Publisher, told: Arc<Notify>, stopping: Stopping) {
     let mut failing = false;
+    let mut seen: Option<Instant> = None;
     loop {
+        let round = async {
+            if seen.is_none_or(|seen| seen.elapsed() >= LOOK_EVERY) {
+                let rewind = async |span| pg_events::rewind(&pool, span).await;
+                publisher.keep_stream(rewind).await?;
+                seen = Some(Instant::now());
+            }
+            publish_next(&pool, &publisher).await
+        };
         let published = tokio::select! {
             () = stopping.stopped() => return,
-            published = tokio::time::timeout(PUBLISH_WITHIN, publish_next(&pool, &publisher)) => published,
+            published = tokio::time::timeout(PUBLISH_WITHIN, round) => published,
         };
         let failure = match published {
             Ok(Ok(0)) => None,
@@ -133,6 +143,7 @@ pub(crate) async fn relay(pool: PgPool, publisher: Publisher, told: Arc<Notify>,
                 tracing::warn!(error, "events wait until NATS and Postgres are there");
             }
             failing = true;
+            seen = None;
         }
         tokio::select! {
             () = stopping.stopped() => return,
@@ -158,4 +169,83 @@ async fn publish_next(pool: &PgPool, publisher: &Publisher) -> anyhow::Result<us
     pg_events::published(pool, last).await?;
     metrics::counter!("spi_events_published_total").increment(count as u64);
     Ok(count)
+}
+
+#[cfg(test)]
+mod tests {
+    //! With a Postgres and a NATS that loses its store.
+
+    use std::collections::BTreeSet;
+
+    use async_nats::jetstream;
+    use futures::StreamExt as _;
+    use pix_testkit::{OwnParts, StopSwitch, eventually};
+
+    use super::*;
+
+    static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations/spi");
+    const SOON: Duration = Duration::from_secs(20);
+
+    async fn happen(pool: &PgPool, batch: i64, days_ago: i32) {
+        sqlx::query(
+            "INSERT INTO event (shard, batch, subject, payload, at)
+             VALUES ($1, $2, $3, '', now() - make_interval(days => $4))",
+        )
+        .bind(SHARD)
+        .bind(batch)
+        .bind(PAYMENT_SETTLED)
+        .bind(days_ago)
+        .execute(pool)
+        .await
+        .expect("Postgres is there");
+    }
+
+    /// The batches in the stream, once there are so many.
+    async fn kept(client: &async_nats::Client, wanted: usize) -> BTreeSet<String> {
+        let context = jetstream::new(client.clone());
+        let batches = async || {
+            let stream = context.get_stream("PIX_SPI").await.ok()?;
+            let config = jetstream::consumer::pull::Config::default();
+            let consumer = stream.create_consumer(config).await.ok()?;
+            let fetched = consumer.fetch().max_messages(10).messages().await.ok()?;
+            let ids = fetched.filter_map(async |message| {
+                let id = message.ok()?.headers.as_ref()?.get("ce-id")?.to_string();
+                Some(id.rsplit('-').nth(1)?.to_owned())
+            });
+            let ids: BTreeSet<String> = ids.collect().await;
+            (ids.len() >= wanted).then_some(ids)
+        };
+        eventually("the stream keeps them", SOON, batches).await
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_was_lost_is_told_again_what_it_kept() {
+        let mut parts = OwnParts::start().await;
+        let database = pix_testkit::database("spi", &MIGRATIONS).await;
+        let pool = pix_runtime::pg::pool(&database.url(), 2).await;
+        let pool = pool.expect("Postgres is there");
+        let client = pix_runtime::nats::connect("test", &parts.nats.url()).await;
+        let client = client.expect("a client");
+        for (batch, days_ago) in [(1, 8), (2, 6), (3, 0)] {
+            happen(&pool, batch, days_ago).await;
+        }
+        let (switch, stopping) = StopSwitch::new();
+        let publisher = Publisher::new(client.clone());
+        let task = tokio::spawn(relay(pool.clone(), publisher, Arc::new(Notify::new()), stopping));
+        assert_eq!(kept(&client, 3).await.len(), 3);
+
+        // Nothing happens afterwards that would have to be published.
+        parts.nats_process.kill().await;
+        std::fs::remove_dir_all(parts.folder().join("nats")).expect("its store goes");
+        parts.nats_process.start().await;
+        let again = kept(&client, 2).await;
+        assert_eq!(
+            again,
+            BTreeSet::from(["2".to_owned(), "3".to_owned()]),
+            "of seven days"
+        );
+        switch.stop();
+        task.await.expect("it stops");
+        parts.stop().await;
+    }
 }

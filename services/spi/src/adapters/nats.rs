@@ -5,7 +5,8 @@ use std::future::IntoFuture;
 use std::time::Duration;
 
 use async_nats::header::{HeaderMap, NATS_MESSAGE_ID};
-use async_nats::jetstream;
+use async_nats::jetstream::context::{GetStreamError, GetStreamErrorKind};
+use async_nats::jetstream::{self, ErrorCode};
 use futures::StreamExt as _;
 use pix_runtime::Stopping;
 use spi_core::outgoing::Mailbox;
@@ -46,8 +47,25 @@ impl Publisher {
         Self(context)
     }
 
-    /// Sends one event; the future it gives is the acknowledgement. A stream that is not there, because its
-    /// store was deleted say, is made again.
+    /// Makes the stream when it is missing, as it is once NATS lost its store, and checks what the server made of it.
+    /// A new stream has forgotten everything: `rewind` runs before it is there, so that a crash in between only means
+    /// that it is made, and rewound to, once more.
+    pub(crate) async fn keep_stream<E>(
+        &self,
+        rewind: impl AsyncFnOnce(Duration) -> Result<(), E>,
+    ) -> anyhow::Result<()>
+    where
+        anyhow::Error: From<E>,
+    {
+        match self.0.get_stream(STREAM).await {
+            Ok(_) => {}
+            Err(error) if is_missing(&error) => rewind(KEEP).await?,
+            Err(error) => return Err(error.into()),
+        }
+        ensure_stream(&self.0).await
+    }
+
+    /// Sends one event; the future it gives is the acknowledgement.
     pub(crate) async fn publish(
         &self,
         event: Unpublished,
@@ -76,17 +94,19 @@ impl Publisher {
             .0
             .publish_with_headers(subject, headers, payload.into())
             .await?;
-        let context = self.0.clone();
         Ok(async move {
-            match sent.into_future().await {
-                Ok(_) => Ok(()),
-                Err(error) => {
-                    ensure_stream(&context).await?;
-                    Err(error.into())
-                }
-            }
+            sent.into_future().await?;
+            Ok(())
         })
     }
+}
+
+/// Whether the server says that there is no such stream.
+fn is_missing(error: &GetStreamError) -> bool {
+    let GetStreamErrorKind::JetStream(told) = error.kind() else {
+        return false;
+    };
+    told.error_code() == ErrorCode::STREAM_NOT_FOUND
 }
 
 /// Makes the stream when it is missing and checks what the server made of it.

@@ -1,5 +1,7 @@
 //! The table of events, and how far they are published.
 
+use std::time::Duration;
+
 use pix_domain::Timestamp;
 use sqlx::{PgPool, Row as _};
 use time::OffsetDateTime;
@@ -43,6 +45,22 @@ pub(crate) async fn unpublished(pool: &PgPool) -> Result<Vec<Unpublished>, Store
         })
     };
     rows.iter().map(event).collect()
+}
+
+/// Goes back to the first event of the last `span`: from there on everything is unpublished again.
+pub(crate) async fn rewind(pool: &PgPool, span: Duration) -> Result<(), StoreError> {
+    // From the newest backwards: it meets no more than what is to be published again.
+    sqlx::query(
+        "UPDATE event_cursor SET published_id = LEAST(published_id, COALESCE((
+             SELECT id FROM event WHERE shard = $1 AND at < now() - make_interval(secs => $2)
+             ORDER BY id DESC LIMIT 1), 0))
+         WHERE shard = $1",
+    )
+    .bind(SHARD)
+    .bind(span.as_secs_f64())
+    .execute(pool)
+    .await?;
+    Ok(())
 }
 
 /// Notes that everything up to `last` is published.
