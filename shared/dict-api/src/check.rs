@@ -14,6 +14,7 @@ const ACCOUNT_TYPE: &str = "^(CACC|TRAN|SLRY|SVGS)$";
 const PERSON_TYPE: &str = "^(NATURAL_PERSON|LEGAL_PERSON)$";
 const CPF: &str = "^[0-9]{11}$";
 const CNPJ: &str = "^[0-9A-Z]{12}[0-9]{2}$";
+const CPF_OR_CNPJ: &str = "^([0-9]{11}|[0-9A-Z]{12}[0-9]{2})$";
 const NATURAL_NAME: &str = "^([A-Za-zÀ-ÖØ-öø-ÿ' -]+)$";
 const LEGAL_NAME: &str = r"^[\u0020-\u007E\u00A1-\u00FF]+$";
 const REQUEST_ID: &str =
@@ -194,28 +195,34 @@ impl Check {
     }
 
     fn owner(&mut self, text: &OwnerText) -> Option<Owner> {
+        // Where the kind is wrong, the rest has to be right for one of the two: every violation is told at once.
         let (is_company, tax_pattern) = match text.person_type.as_str() {
-            "NATURAL_PERSON" => (false, CPF),
-            "LEGAL_PERSON" => (true, CNPJ),
-            other => return self.matches("type", other, PERSON_TYPE, None),
+            "NATURAL_PERSON" => (Some(false), CPF),
+            "LEGAL_PERSON" => (Some(true), CNPJ),
+            _ => (None, CPF_OR_CNPJ),
         };
+        self.matches("type", &text.person_type, PERSON_TYPE, is_company);
         let tax_id = TaxId::parse(text.tax_id.as_bytes()).ok();
-        let tax_id = tax_id.filter(|id| matches!(id, TaxId::Cnpj(_)) == is_company);
+        let tax_id = tax_id
+            .filter(|id| is_company.is_none_or(|is_company| matches!(id, TaxId::Cnpj(_)) == is_company));
         let tax_id = self.matches("taxIdNumber", &text.tax_id, tax_pattern, tax_id);
-        let name = if is_company {
-            self.text("name", &text.name, LEGAL_NAME, in_legal_name)
-        } else {
+        let name = if is_company == Some(false) {
             self.text("name", &text.name, NATURAL_NAME, in_natural_name)
+        } else {
+            self.text("name", &text.name, LEGAL_NAME, in_legal_name)
         };
         let trade_name = match &text.trade_name {
             None => Some(None),
-            Some(name) if is_company => self.text("tradeName", name, LEGAL_NAME, in_legal_name).map(Some),
+            Some(name) if is_company != Some(false) => {
+                self.text("tradeName", name, LEGAL_NAME, in_legal_name).map(Some)
+            }
             Some(name) => {
                 let why = "Only a LEGAL_PERSON has a trade name".to_owned();
                 self.violation("tradeName", Some(name), why);
                 None
             }
         };
+        is_company?;
         Some(Owner {
             tax_id: tax_id?,
             name: name?,

@@ -32,6 +32,10 @@ pub enum Unreadable {
     /// Not XML, or not the structure of the API.
     #[error("{0}")]
     BadRequest(String),
+    /// The structure of the API and, where it is verified, a true signature, with a value of an enumeration that we do
+    /// not know: enumerations may grow without a new version of the API.
+    #[error("{0} holds a value that is not known here")]
+    UnknownValue(&'static str),
     /// The signature is missing, not of the profile, or not true.
     #[error("{0}")]
     Signature(SignatureError),
@@ -284,7 +288,10 @@ fn verify(
 
 impl From<Fault> for Unreadable {
     fn from(fault: Fault) -> Self {
-        Self::BadRequest(fault.0)
+        match fault {
+            Fault::Form(why) => Self::BadRequest(why),
+            Fault::Value(element) => Self::UnknownValue(element),
+        }
     }
 }
 

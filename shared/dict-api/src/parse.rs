@@ -62,10 +62,10 @@ fn check_keys(read: &mut Read<'_>) -> Result<CheckKeys> {
         Ok(keys)
     })?;
     if keys.is_empty() || keys.len() > KEYS_MAX {
-        return Err(Fault(format!("Keys has 1 to {KEYS_MAX} keys")));
+        return Err(Fault::Form(format!("Keys has 1 to {KEYS_MAX} keys")));
     }
     if keys.iter().any(|key| key.chars().count() > KEY_CHARS_MAX) {
-        return Err(Fault(format!("a key has up to {KEY_CHARS_MAX} characters")));
+        return Err(Fault::Form(format!("a key has up to {KEY_CHARS_MAX} characters")));
     }
     Ok(CheckKeys { keys })
 }
@@ -156,7 +156,8 @@ fn key(read: &mut Read<'_>) -> Result<Key> {
 }
 
 fn category(read: &mut Read<'_>) -> Result<Category> {
-    read.value("Category", |text| Category::parse(text.as_bytes()).ok())
+    let text = read.text("Category")?;
+    Category::parse(text.as_bytes()).map_err(|_| Fault::Value("Category"))
 }
 
 fn entry_response(read: &mut Read<'_>, root: EntryRoot, head: Head) -> Result<EntryResponse<'static>> {
@@ -177,13 +178,16 @@ fn entry_response(read: &mut Read<'_>, root: EntryRoot, head: Head) -> Result<En
 
 fn entry(read: &mut Read<'_>) -> Result<Entry> {
     let text = entry_text(read)?;
-    let kind = KeyType::parse(text.key_type.as_bytes()).map_err(|_| Fault::in_element("KeyType"))?;
+    let kind = KeyType::parse(text.key_type.as_bytes()).map_err(|_| Fault::Value("KeyType"))?;
     // Not its check digits: the DICT has judged them, and the official examples have wrong ones.
     let key = text.key.and_then(|key| Key::parse(kind, &key).ok());
     Ok(Entry {
         key: key.ok_or_else(|| Fault::in_element("Key"))?,
-        account: text.account.check().map_err(|_| Fault::in_element("Account"))?,
-        owner: text.owner.check().map_err(|_| Fault::in_element("Owner"))?,
+        account: text
+            .account
+            .check()
+            .map_err(|all| fault("Account", "AccountType", &all))?,
+        owner: text.owner.check().map_err(|all| fault("Owner", "Type", &all))?,
         created_at: read.time("CreationDate")?,
         owned_since: read.time("KeyOwnershipDate")?,
         claim_opened_at: if read.ahead("OpenClaimCreationDate")? {
@@ -192,6 +196,20 @@ fn entry(read: &mut Read<'_>) -> Result<Entry> {
             None
         },
     })
+}
+
+/// What is wrong in `element`: no more than a value of `enumeration` that we do not know, or its form.
+fn fault(element: &str, enumeration: &'static str, violations: &[Violation]) -> Fault {
+    let is_value = |violation: &Violation| {
+        let property = violation.property.as_deref().unwrap_or_default();
+        let (_, name) = property.rsplit_once('.').unwrap_or(("", property));
+        name.eq_ignore_ascii_case(enumeration)
+    };
+    if violations.iter().all(is_value) {
+        Fault::Value(enumeration)
+    } else {
+        Fault::in_element(element)
+    }
 }
 
 fn policy(read: &mut Read<'_>) -> Result<PolicyState> {

@@ -12,16 +12,21 @@ pub(crate) const NODES_MAX: usize = 2_000;
 
 /// What does not fit. Never what was there instead: that may be anybody's data.
 #[derive(Debug)]
-pub(crate) struct Fault(pub(crate) String);
+pub(crate) enum Fault {
+    /// The structure, or the form of a value.
+    Form(String),
+    /// A value of an enumeration, in this element, that may have been added to it.
+    Value(&'static str),
+}
 
 impl Fault {
     pub(crate) fn new(why: &str) -> Self {
-        Self(why.to_owned())
+        Self::Form(why.to_owned())
     }
 
     /// `name` cannot be read.
     pub(crate) fn in_element(name: &str) -> Self {
-        Self(format!(
+        Self::Form(format!(
             "{name} is missing, out of order or holds something that its type does not have"
         ))
     }

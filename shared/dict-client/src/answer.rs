@@ -23,7 +23,7 @@ pub(crate) fn read(head: &response::Parts, body: Bytes, keys: &dyn KeySource) ->
     if head.status.is_success() {
         return open_response(&body, keys)
             .map(|opened| opened.response)
-            .map_err(untrusted);
+            .map_err(failure);
     }
     match problem(status, &body, keys) {
         Ok(problem) if problem.status != status => Err(Failure::Untrusted(format!(
@@ -34,7 +34,7 @@ pub(crate) fn read(head: &response::Parts, body: Bytes, keys: &dyn KeySource) ->
         Ok(problem) => Err(Failure::Refused(problem)),
         // Not of the DICT, but of something in between, which may have passed the request on.
         Err(_) if status >= 500 || status == 429 => Err(Failure::Unknown(format!("HTTP {status}"))),
-        Err(why) => Err(untrusted(why)),
+        Err(why) => Err(failure(why)),
     }
 }
 
@@ -51,8 +51,12 @@ fn problem(status: u16, body: &[u8], keys: &dyn KeySource) -> std::result::Resul
     }
 }
 
-fn untrusted(why: Unreadable) -> Failure {
-    Failure::Untrusted(why.to_string())
+fn failure(why: Unreadable) -> Failure {
+    match why {
+        // Truly the DICT's, and newer than we are.
+        Unreadable::UnknownValue(_) => Failure::Unknown(why.to_string()),
+        _ => Failure::Untrusted(why.to_string()),
+    }
 }
 
 /// The body without its compression.

@@ -190,6 +190,10 @@ fn refuse(unreadable: &Unreadable) -> Refusal {
             ProblemKind::BadRequest,
             format!("Could not parse request body: {why}"),
         ),
+        Unreadable::UnknownValue(_) => Refusal::new(
+            ProblemKind::BadRequest,
+            format!("Could not parse request body: {unreadable}"),
+        ),
         Unreadable::Signature(_) => Refusal::new(
             ProblemKind::RequestSignatureInvalid,
             "XML signature does not match digests or certificate",

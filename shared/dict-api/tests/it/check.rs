@@ -199,6 +199,27 @@ fn owners() {
 }
 
 #[test]
+fn an_owner_of_no_kind_is_looked_through_all_the_same() {
+    let all = violations(|entry| {
+        entry.owner.person_type = "PERSON".to_owned();
+        entry.owner.tax_id = "1".to_owned();
+        entry.owner.name = "\u{2603}".to_owned();
+        entry.owner.trade_name = Some("\u{2603}".to_owned());
+    });
+    let properties: Vec<&str> = all.iter().map(|(property, _, _)| property.as_str()).collect();
+    let owner = ["type", "taxIdNumber", "name", "tradeName"].map(|p| format!("entry.owner.{p}"));
+    assert_eq!(properties, owner);
+    for tax_id in ["11122233300", "12ABC34501DE35"] {
+        let all = violations(|entry| {
+            entry.owner.person_type.clear();
+            entry.owner.tax_id = tax_id.to_owned();
+            entry.owner.name = "Padaria 24 horas".to_owned();
+        });
+        assert_eq!(all.len(), 1, "right for one of the two kinds: {all:?}");
+    }
+}
+
+#[test]
 fn everything_that_is_wrong_is_said_at_once() {
     let all = violations(|entry| {
         entry.key = Some("x".to_owned());

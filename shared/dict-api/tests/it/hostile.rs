@@ -386,7 +386,6 @@ fn answers_may_grow_and_change_their_order() {
     for (from, to) in [
         ("<Branch>", "<Branch>0002</Branch><Branch>"),
         ("<KeyType>PHONE</KeyType>", ""),
-        ("PHONE", "PIGEON"),
         ("GetEntryResponse", "GetClaimResponse"),
         ("<GetEntryResponse>", "<GetEntryResponse xmlns=\"urn:x\">"),
         ("2019-11-18T03:00:00.000Z", "yesterday"),
@@ -400,6 +399,35 @@ fn answers_may_grow_and_change_their_order() {
         parse_unsigned_response(bare.as_bytes()),
         Ok(Response::Entry(_))
     ));
+}
+
+#[test]
+fn answers_with_values_to_come_are_true_and_not_understood() {
+    let sealed = sealed_response(&get_entry());
+    let start = sealed.find("<ds:Signature ").expect("signed");
+    let end = sealed.find("</ds:Signature>").expect("signed") + "</ds:Signature>".len();
+    let bare = format!("{}{}", &sealed[..start], &sealed[end..]);
+    for element in ["KeyType", "AccountType", "Type"] {
+        let at = bare.find(&format!("<{element}>")).expect("there") + element.len() + 2;
+        let to = at + bare[at..].find('<').expect("there");
+        let newer = format!("{}PIGEON{}", &bare[..at], &bare[to..]);
+        let signed = sign(&insert(&pretty(&newer), &template()));
+        let why = open_response(signed.as_bytes(), &bank().key).expect_err("unknown");
+        assert_eq!(why, Unreadable::UnknownValue(element));
+        assert!(!why.to_string().contains("PIGEON"));
+        // Whoever changed it on its way is found out first.
+        let forged = signed.replace("PIGEON", "GOOSE");
+        let why = open_response(forged.as_bytes(), &bank().key).expect_err("forged");
+        assert!(matches!(why, Unreadable::Signature(_)), "{why}");
+        // With anything else wrong it is the form.
+        let worse = newer
+            .replace("<AccountNumber>", "<AccountNumber>-")
+            .replace("<Name>", "<Name>\u{2603}");
+        let why = parse_unsigned_response(worse.as_bytes()).expect_err("wrong");
+        if element != "KeyType" {
+            assert!(matches!(why, Unreadable::BadRequest(_)), "{why}");
+        }
+    }
 }
 
 #[test]
