@@ -3,7 +3,7 @@
 //! [`config`] reads settings and reports every fault at once; [`telemetry`] sets up logs, metrics and
 //! traces; [`Lifecycle`] runs the tasks and stops them in good order; [`Clock`] and [`Ids`] are the only
 //! sources of time and chance; [`tls`] and [`http`] are the face to the banks, [`ops`] the one to operators;
-//! [`pg`], [`nats`] and [`redis`] connect to the parts.
+//! [`pg`], [`nats`] and [`redis`] connect to the parts; [`Shares`] keep one participant from taking everything.
 
 mod clock;
 pub mod config;
@@ -15,6 +15,7 @@ pub mod ops;
 pub mod pg;
 pub mod problem;
 pub mod redis;
+mod shares;
 pub mod telemetry;
 pub mod tls;
 
@@ -22,6 +23,7 @@ pub use clock::{Clock, ManualClock, SystemClock};
 pub use config::{Fault, Faults, Key, Settings};
 pub use ids::Ids;
 pub use lifecycle::{Lifecycle, StopSwitch, Stopping, TaskEnd};
+pub use shares::Shares;
 
 /// Makes aws-lc the process's one cryptography provider. Safe to call again.
 ///
