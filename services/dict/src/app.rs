@@ -3,14 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pix_dict_api::CorrelationId;
-use pix_runtime::Clock as _;
-use pix_runtime::Ids;
 use pix_runtime::pg::DbClock;
 
 use crate::answers::Answering;
 use crate::buckets::Buckets;
 use crate::directory::Directory;
+use crate::http::Door;
 use crate::registry::Current;
 use crate::sealer::Sealer;
 use crate::statistics::StatisticsStore;
@@ -18,8 +16,9 @@ use crate::statistics::StatisticsStore;
 /// Handles to everything inside.
 pub(crate) struct App {
     pub(crate) registry: Current,
+    /// What limits the requests under way.
+    pub(crate) door: Door,
     pub(crate) clock: DbClock,
-    pub(crate) ids: Ids,
     pub(crate) sealer: Sealer,
     pub(crate) directory: Arc<Directory>,
     pub(crate) buckets: Buckets,
@@ -33,9 +32,6 @@ pub(crate) struct App {
 impl App {
     /// The head of an answer that is given now.
     pub(crate) fn answering(&self) -> Answering {
-        Answering {
-            at: self.clock.now().to_millis(),
-            correlation_id: CorrelationId::new(self.ids.u128()),
-        }
+        self.directory.answering()
     }
 }

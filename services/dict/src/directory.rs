@@ -8,13 +8,14 @@ use dict_core::entry::{
     self, Create, CreateFacts, CreateRefusal, Created, Delete, DeleteRefusal, Held, Update, UpdateFacts,
     UpdateRefusal, UsedRequest,
 };
-use pix_dict_api::{Entry, EntryRoot};
-use pix_domain::{Ispb, Key};
+use pix_dict_api::{CorrelationId, Entry, EntryRoot};
+use pix_domain::{Ispb, Key, Timestamp};
 use pix_runtime::pg::DbClock;
-use pix_runtime::{Clock as _, Ids};
+use pix_runtime::{Clock as _, Ids, Shares};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
-use crate::adapters::pg::{StoreError, in_time};
+use crate::adapters::pg::StoreError;
 use crate::adapters::pg_entries::{Answered, Change, CidMove, Entries, Stored, Version, Write};
 use crate::answers::{self, Answering};
 use crate::events;
@@ -22,6 +23,9 @@ use crate::sealer::Sealer;
 
 /// How often facts are gathered anew when somebody else was faster.
 const ATTEMPTS_MAX: usize = 5;
+/// Transactions of one participant at once, a quarter of the connections that write: one whose requests wait for each
+/// other leaves the others theirs.
+const WRITES_MAX: usize = 4;
 
 /// Why an operation did not happen, or may not have happened.
 #[derive(Debug)]
@@ -38,11 +42,27 @@ impl<R> From<StoreError> for Failure<R> {
     }
 }
 
+/// Who writes, and until when everything but the COMMIT is done: a request whose sender has given it up and asks
+/// again does not come true later.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Turn {
+    pub(crate) participant: Ispb,
+    pub(crate) by: Instant,
+}
+
 /// What became of a createEntry.
 pub(crate) struct Registered {
     pub(crate) stored: Stored,
-    /// The bytes that were answered first, where the request came by the participants' face.
-    pub(crate) answer: Option<Bytes>,
+    /// The bytes that were answered first.
+    pub(crate) answer: Bytes,
+}
+
+/// What a createEntry comes to when nothing in the directory speaks against it.
+struct Draft {
+    at: Timestamp,
+    evp: Key,
+    /// None when the request itself is against a rule.
+    answer: Option<Bytes>,
 }
 
 /// What a transaction came to.
@@ -61,30 +81,64 @@ pub(crate) struct Directory {
     pub(crate) clock: DbClock,
     pub(crate) ids: Ids,
     pub(crate) sealer: Sealer,
+    pub(crate) writing: Shares<WRITES_MAX>,
     /// Rung when there is an event to publish.
     pub(crate) told: Arc<Notify>,
 }
 
 impl Directory {
-    /// Registers a key, or repeats the first answer. `answering` is none for calls inside, where nothing is signed.
+    /// The head of an answer that is given now.
+    pub(crate) fn answering(&self) -> Answering {
+        Answering {
+            at: self.clock.now().to_millis(),
+            correlation_id: CorrelationId::new(self.ids.u128()),
+        }
+    }
+
+    /// Registers a key, or repeats the first answer.
     pub(crate) async fn create(
         &self,
         command: &Create,
-        answering: Option<Answering>,
+        turn: Turn,
     ) -> Result<Registered, Failure<CreateRefusal>> {
+        // Signed before anything is locked: others wait for the store, and not for the signature.
+        let draft = self.draft(command).await;
         for _ in 0..ATTEMPTS_MAX {
-            let attempt = Box::pin(self.try_create(command, answering));
-            if let Some(done) = self.finish(attempt).await? {
+            let attempt = Box::pin(self.try_create(command, &draft));
+            if let Some(done) = self.finish(turn, attempt).await? {
                 return Ok(done);
             }
         }
         Err(StoreError::Contended.into())
     }
 
+    async fn draft(&self, command: &Create) -> Draft {
+        let answering = self.answering();
+        let facts = CreateFacts {
+            used: None,
+            existing: None,
+            account_keys: 0,
+            now: answering.at,
+            evp: Key::random(self.ids.u128()),
+        };
+        let answer = match entry::create(command, &facts) {
+            Ok(Created::New(registered)) => {
+                let response = answers::with_entry(EntryRoot::Create, answering, registered.entry, None);
+                Some(answers::signed(&self.sealer, response).await)
+            }
+            Ok(Created::Repeat) | Err(_) => None,
+        };
+        Draft {
+            at: facts.now,
+            evp: facts.evp,
+            answer,
+        }
+    }
+
     async fn try_create(
         &self,
         command: &Create,
-        answering: Option<Answering>,
+        draft: &Draft,
     ) -> Result<Attempt<Registered>, Failure<CreateRefusal>> {
         let participant = command.entry.account.participant;
         let mut write = self.entries.begin().await?;
@@ -101,20 +155,15 @@ impl Directory {
             }),
             existing: existing.as_ref().map(|stored| (&stored.entry).into()),
             account_keys: write.account_keys(&command.entry.account).await?,
-            now: self.clock.now().to_millis(),
-            evp: Key::random(self.ids.u128()),
+            now: draft.at,
+            evp: draft.evp.clone(),
         };
         let registered = match entry::create(command, &facts).map_err(Failure::Refused)? {
             Created::New(registered) => registered,
             Created::Repeat => {
                 let used = used.expect("only a request that was used is a repeat");
                 let stored = write.version(used.sequence).await?;
-                let answer = match (used.answer, answering) {
-                    (Some(answer), _) => Some(answer.into()),
-                    // It came inside before: nobody has an answer that this one could differ from.
-                    (None, Some(answering)) => Some(self.created(answering, &stored.entry).await),
-                    (None, None) => None,
-                };
+                let answer = used.answer.into();
                 return Ok(Attempt::Done(Registered { stored, answer }));
             }
         };
@@ -123,11 +172,8 @@ impl Directory {
             request_id: registered.request_id,
             cid: registered.cid,
         };
-        // Signed before the key is taken: others wait for the row, and not for the signature.
-        let answer = match answering {
-            Some(answering) => Some(self.created(answering, &stored.entry).await),
-            None => None,
-        };
+        let answer = draft.answer.clone();
+        let answer = answer.expect("what is registered among others is registered alone, too");
         if !write.insert(&stored).await? {
             return Ok(Attempt::Again);
         }
@@ -145,7 +191,7 @@ impl Directory {
             stored: &stored,
             sequence,
             at: facts.now,
-            answer: answer.as_deref(),
+            answer: &answer,
         };
         if !write.remember(&answered).await? {
             return Ok(Attempt::Again);
@@ -157,19 +203,15 @@ impl Directory {
         Ok(Attempt::Commit(write, Registered { stored, answer }))
     }
 
-    /// The answer to a createEntry.
-    async fn created(&self, answering: Answering, entry: &Entry) -> Bytes {
-        let response = answers::with_entry(EntryRoot::Create, answering, entry.clone(), None);
-        answers::signed(&self.sealer, response).await
-    }
-
     /// Changes an entry. `may_act` tells whether the sender may act for the participant that holds it.
     pub(crate) async fn update(
         &self,
         command: &Update,
+        turn: Turn,
         may_act: impl Fn(Ispb) -> bool + Sync,
     ) -> Result<Entry, Failure<UpdateRefusal>> {
-        let done = self.finish(Box::pin(self.try_update(command, may_act))).await?;
+        let attempt = Box::pin(self.try_update(command, may_act));
+        let done = self.finish(turn, attempt).await?;
         done.ok_or_else(|| StoreError::Contended.into())
     }
 
@@ -228,8 +270,8 @@ impl Directory {
     }
 
     /// Removes an entry.
-    pub(crate) async fn delete(&self, command: &Delete) -> Result<(), Failure<DeleteRefusal>> {
-        let done = self.finish(Box::pin(self.try_delete(command))).await?;
+    pub(crate) async fn delete(&self, command: &Delete, turn: Turn) -> Result<(), Failure<DeleteRefusal>> {
+        let done = self.finish(turn, Box::pin(self.try_delete(command))).await?;
         done.ok_or_else(|| StoreError::Contended.into())
     }
 
@@ -261,12 +303,21 @@ impl Directory {
         Ok(Attempt::Commit(write, ()))
     }
 
-    /// Commits what was attempted; none when the facts were no longer so.
+    /// Commits what was attempted; none when the facts were no longer so. Dropped before the COMMIT, because the peer
+    /// is gone, nothing happens.
     async fn finish<T, R>(
         &self,
+        turn: Turn,
         attempt: impl Future<Output = Result<Attempt<T>, Failure<R>>>,
     ) -> Result<Option<T>, Failure<R>> {
-        match in_time(async { Ok(attempt.await) }).await?? {
+        let in_turn = async {
+            // Before a connection: whoever waits here keeps none from the others.
+            let share = self.writing.wait(turn.participant).await;
+            (attempt.await, share)
+        };
+        let attempted = tokio::time::timeout_at(turn.by, in_turn).await;
+        let (attempted, _share) = attempted.map_err(|_| StoreError::Late)?;
+        match attempted? {
             Attempt::Commit(write, done) => {
                 write.commit().await?;
                 self.told.notify_one();

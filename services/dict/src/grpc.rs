@@ -1,31 +1,40 @@
 //! `dict.v1`: the directory for the switch's own services. Mutual TLS under an authority of its own; no bucket is
-//! charged and nothing is signed, but the rules of an entry are the same.
+//! charged, but the rules of an entry are the same. Every service may read; those of [`WRITERS`] also write, for any
+//! participant.
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use dict_core::entry::{Create, CreateReason, CreateRefusal, Delete, DeleteReason, DeleteRefusal};
-use futures::{Stream, StreamExt as _, TryStreamExt as _};
+use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use pix_dict_api::{AccountText, Entry, EntryText, OwnerText, ProblemKind, check_request_id};
 use pix_domain::{Ispb, Key, KeyType, Timestamp};
 use pix_proto::dict_v1 as proto;
 use pix_proto::dict_v1::dict_server::{Dict, DictServer};
-use pix_runtime::Stopping;
+use pix_runtime::http::PeerCertificate;
+use pix_runtime::pg::DbClock;
+use pix_runtime::{Clock as _, Stopping};
 use sqlx::PgPool;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
+use tokio::time::Instant;
 use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Server, ServerTlsConfig};
 use tonic::{Code, Request, Response, Status, Streaming};
 
-use crate::adapters::pg_entries::{self, Stored};
-use crate::directory::{Directory, Failure};
+use crate::adapters::pg_entries::{PAGE_MAX, Stored, page};
+use crate::directory::{Directory, Failure, Turn};
 use crate::http::problem::Refusal;
 use crate::registry::Current;
 
-/// Entries of a list that wait for their reader.
-const LIST_QUEUE_MAX: usize = 256;
+/// Names of the certificates whose services register and remove keys.
+const WRITERS: &[&str] = &["pix"];
+/// From a call to its COMMIT.
+const CALL_WITHIN: Duration = Duration::from_secs(10);
+/// After such a silence a peer is asked whether it is there, and given up when it does not say so in as long.
+const SILENT_MAX: Duration = Duration::from_secs(20);
+/// Calls of one connection at once.
+const CALLS_MAX: u32 = 64;
 /// Keys of a stream that are looked up at once.
 const RESOLVE_CONCURRENT_MAX: usize = 16;
 
@@ -33,9 +42,14 @@ const RESOLVE_CONCURRENT_MAX: usize = 16;
 pub(crate) struct Inside {
     pub(crate) directory: Arc<Directory>,
     pub(crate) registry: Current,
-    /// For lists, which take long.
+    /// For lists.
     pub(crate) pool: PgPool,
+    pub(crate) clock: DbClock,
 }
+
+/// The service that calls: the name of its certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Caller(String);
 
 /// Serves until the stop.
 pub(crate) async fn serve(
@@ -44,9 +58,20 @@ pub(crate) async fn serve(
     inside: Inside,
     stopping: Stopping,
 ) -> Result<(), tonic::transport::Error> {
+    let clock = inside.clock.clone();
+    let identify = move |mut request: Request<()>| {
+        let shown = request.peer_certs();
+        let shown = shown.and_then(|chain| PeerCertificate::from_der(chain.first()?.clone()));
+        let caller = caller_of(shown.as_ref(), clock.now())?;
+        request.extensions_mut().insert(caller);
+        Ok(request)
+    };
     Server::builder()
         .tls_config(tls)?
-        .add_service(DictServer::new(inside))
+        .http2_keepalive_interval(Some(SILENT_MAX))
+        .http2_keepalive_timeout(Some(SILENT_MAX))
+        .max_concurrent_streams(CALLS_MAX)
+        .add_service(DictServer::with_interceptor(inside, identify))
         .serve_with_incoming_shutdown(TcpIncoming::from(listener), async move {
             stopping.stopped().await;
         })
@@ -56,7 +81,7 @@ pub(crate) async fn serve(
 #[tonic::async_trait]
 impl Dict for Inside {
     type ResolveManyStream = Pin<Box<dyn Stream<Item = Result<proto::Resolution, Status>> + Send>>;
-    type ListByParticipantStream = ReceiverStream<Result<proto::Entry, Status>>;
+    type ListByParticipantStream = Pin<Box<dyn Stream<Item = Result<proto::Entry, Status>> + Send>>;
 
     async fn resolve(
         &self,
@@ -91,8 +116,10 @@ impl Dict for Inside {
         &self,
         request: Request<proto::RegisterRequest>,
     ) -> Result<Response<proto::Entry>, Status> {
+        may_write(&request)?;
         let command = self.create_of(request.into_inner())?;
-        let registered = self.directory.create(&command, None).await;
+        let turn = turn_of(command.entry.account.participant);
+        let registered = self.directory.create(&command, turn).await;
         let registered = registered.map_err(|failure: Failure<CreateRefusal>| refused(failure.into()))?;
         Ok(Response::new(on_wire(&registered.stored)))
     }
@@ -101,13 +128,17 @@ impl Dict for Inside {
         &self,
         request: Request<proto::RemoveRequest>,
     ) -> Result<Response<proto::RemoveResponse>, Status> {
+        may_write(&request)?;
         let asked = request.into_inner();
         let command = Delete {
             key: guess(&asked.key)?,
             participant: self.participant(&asked.participant)?,
             reason: DeleteReason::UserRequested,
         };
-        let deleted = self.directory.delete(&command).await;
+        let deleted = self
+            .directory
+            .delete(&command, turn_of(command.participant))
+            .await;
         deleted.map_err(|failure: Failure<DeleteRefusal>| refused(failure.into()))?;
         Ok(Response::new(proto::RemoveResponse {}))
     }
@@ -117,24 +148,61 @@ impl Dict for Inside {
         request: Request<proto::ListByParticipantRequest>,
     ) -> Result<Response<Self::ListByParticipantStream>, Status> {
         let participant = self.participant(&request.into_inner().participant)?;
-        let (listed, list) = mpsc::channel(LIST_QUEUE_MAX);
         let pool = self.pool.clone();
-        tokio::spawn(async move {
-            for kind in KeyType::ALL {
-                let mut entries = pg_entries::of_participant(&pool, participant, *kind);
-                while let Some(entry) = entries.next().await {
-                    let entry = entry
-                        .map(|stored| on_wire(&stored))
-                        .map_err(|error| refused(error.into()));
-                    let last = entry.is_err();
-                    // A reader that is gone needs no more.
-                    if listed.send(entry).await.is_err() || last {
-                        return;
-                    }
-                }
-            }
-        });
-        Ok(Response::new(ReceiverStream::new(list)))
+        let kinds = stream::iter(KeyType::ALL.iter().copied());
+        let entries = kinds.flat_map(move |kind| entries_of(pool.clone(), participant, kind));
+        Ok(Response::new(Box::pin(entries)))
+    }
+}
+
+/// The entries of a participant of one kind. A page is read when the reader has taken the one before: it keeps no
+/// connection while it dawdles.
+fn entries_of(
+    pool: PgPool,
+    participant: Ispb,
+    kind: KeyType,
+) -> impl Stream<Item = Result<proto::Entry, Status>> + Send {
+    let pages = stream::try_unfold(Some(String::new()), move |after| {
+        let pool = pool.clone();
+        async move {
+            let Some(after) = after else {
+                return Ok::<_, Status>(None);
+            };
+            let page = page(&pool, participant, kind, &after).await;
+            let page = page.map_err(|error| refused(error.into()))?;
+            let is_last = page.len() < PAGE_MAX;
+            let last = page.last().filter(|_| !is_last);
+            let next = last.map(|stored| stored.entry.key.as_str().to_owned());
+            let entries: Vec<_> = page.iter().map(|stored| Ok(on_wire(stored))).collect();
+            Ok(Some((stream::iter(entries), next)))
+        }
+    });
+    Box::pin(pages.try_flatten())
+}
+
+/// Who shows this certificate, which may have expired since the connection was made.
+fn caller_of(shown: Option<&PeerCertificate>, now: Timestamp) -> Result<Caller, Status> {
+    let shown = shown.ok_or_else(|| Status::unauthenticated("Forbidden: the certificate cannot be read"))?;
+    if shown.not_after < now {
+        return Err(Status::unauthenticated("Forbidden: the certificate has expired"));
+    }
+    Ok(Caller(shown.common_name.clone()))
+}
+
+/// Refuses a service that only reads.
+fn may_write<T>(request: &Request<T>) -> Result<(), Status> {
+    let caller = request.extensions().get::<Caller>();
+    match caller.is_some_and(|Caller(name)| WRITERS.contains(&name.as_str())) {
+        true => Ok(()),
+        false => Err(Status::permission_denied("Forbidden: this service only reads")),
+    }
+}
+
+/// A write for a participant that begins now.
+fn turn_of(participant: Ispb) -> Turn {
+    Turn {
+        participant,
+        by: Instant::now() + CALL_WITHIN,
     }
 }
 
@@ -252,5 +320,28 @@ fn on_wire(stored: &Stored) -> proto::Entry {
         created_at_micros: stored.entry.created_at.as_micros(),
         owned_since_micros: stored.entry.owned_since.as_micros(),
         cid: stored.cid.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pix_runtime::SystemClock;
+    use rustls::pki_types::CertificateDer;
+    use rustls::pki_types::pem::PemObject as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_service_is_the_name_of_its_certificate_until_that_expires() {
+        let pki = pix_testkit::TestPki::shared().await;
+        let own = pki.inside("pix").identity.certificate_pem;
+        let der = CertificateDer::from_pem_slice(own.as_bytes()).expect("PEM");
+        let shown = PeerCertificate::from_der(der).expect("a certificate");
+        let caller = caller_of(Some(&shown), SystemClock.now()).expect("valid");
+        assert_eq!(caller, Caller("pix".to_owned()));
+        let later = Timestamp::from_micros(shown.not_after.as_micros() + 1);
+        for refused in [caller_of(Some(&shown), later), caller_of(None, later)] {
+            assert_eq!(refused.expect_err("refused").code(), Code::Unauthenticated);
+        }
     }
 }

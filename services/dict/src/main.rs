@@ -26,7 +26,7 @@ use pix_participants::Directory as Participants;
 use pix_runtime::http::ServerLimits;
 use pix_runtime::ops::Readiness;
 use pix_runtime::pg::{self, DbClock};
-use pix_runtime::{Ids, Lifecycle, telemetry};
+use pix_runtime::{Ids, Lifecycle, Shares, telemetry};
 use sqlx::Row as _;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
@@ -38,7 +38,7 @@ use crate::app::App;
 use crate::buckets::Buckets;
 use crate::config::Config;
 use crate::directory::Directory;
-use crate::http::Host;
+use crate::http::{Door, Host};
 use crate::sealer::Sealer;
 use crate::statistics::StatisticsStore;
 
@@ -48,6 +48,8 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(8);
 const WRITERS_MAX: u32 = 16;
 /// Connections for events, operators and lists.
 const BACKGROUND_POOL_MAX: u32 = 6;
+/// Connections for statistics, which read much.
+const STATISTICS_POOL_MAX: u32 = 4;
 
 fn main() -> ExitCode {
     let config = match Config::read(std::env::args().skip(1)) {
@@ -95,6 +97,9 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let background = pg::pool(&config.database_url, BACKGROUND_POOL_MAX)
         .await
         .context("cannot reach Postgres")?;
+    let statistics = pg::pool(&config.database_url, STATISTICS_POOL_MAX)
+        .await
+        .context("cannot reach Postgres")?;
     let nats = pix_runtime::nats::connect("dict", &config.nats_url)
         .await
         .context("nats.url is not a URL of NATS")?;
@@ -105,8 +110,9 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let directory = Arc::new(Directory {
         entries: Entries::new(&config.database_url, writers),
         clock: clock.clone(),
-        ids: ids.clone(),
+        ids,
         sealer: sealer.clone(),
+        writing: Shares::default(),
         told: Arc::clone(&told),
     });
     let buckets = Buckets::new(buckets::Parts {
@@ -153,7 +159,8 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let inside = grpc::Inside {
         directory: Arc::clone(&directory),
         registry: Arc::clone(&registry),
-        pool: background.clone(),
+        pool: background,
+        clock: clock.clone(),
     };
     let listener = bind("grpc.listen", config.listen_grpc).await?;
     lifecycle.spawn(
@@ -164,12 +171,12 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let limits = ServerLimits::default();
     let app = Arc::new(App {
         registry,
+        door: Door::default(),
         clock,
-        ids,
         sealer,
         directory,
         buckets,
-        statistics: StatisticsStore::new(background),
+        statistics: StatisticsStore::new(statistics),
         signature_required: config.signature_required,
         keep_alive: limits.next_request_within,
     });

@@ -23,14 +23,22 @@ impl Sealer {
         }
     }
 
-    /// What `form` makes with the key. Whoever waits, waits in order.
+    /// What `form` makes with the key. Whoever waits, waits in order; no more do than there are requests.
     pub(crate) async fn seal<T: Send + 'static>(
         &self,
         form: impl FnOnce(&Signer) -> T + Send + 'static,
     ) -> T {
-        let _place = self.places.acquire().await.expect("never closed");
+        let place = Arc::clone(&self.places)
+            .acquire_owned()
+            .await
+            .expect("never closed");
         let signer = self.signer.clone();
-        let formed = tokio::task::spawn_blocking(move || form(&signer)).await;
+        let formed = tokio::task::spawn_blocking(move || {
+            // Kept to the end also when nobody waits for it any more.
+            let _place = place;
+            form(&signer)
+        });
+        let formed = formed.await;
         // A bug in forming is a bug of this request: it goes on to where the request is guarded.
         formed.unwrap_or_else(|error| match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),

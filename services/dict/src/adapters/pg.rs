@@ -8,8 +8,8 @@ use sqlx::postgres::PgConnection;
 use sqlx::{Connection as _, Executor as _};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-/// What one exchange with the store may take; far above any request, far below a participant's patience.
-pub(crate) const STORE_WITHIN: Duration = Duration::from_secs(10);
+/// What one question to the store may take, waiting for a connection included; below a participant's patience.
+pub(crate) const STORE_WITHIN: Duration = Duration::from_secs(4);
 
 /// Why the store did not do what it was asked, or may have done it.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +20,9 @@ pub(crate) enum StoreError {
     /// The COMMIT was sent and its answer is lost.
     #[error("the answer to a COMMIT is lost: {0}")]
     Unknown(#[source] sqlx::Error),
+    /// The request's time was over before its COMMIT; nothing was written.
+    #[error("the request came to no end in its time")]
+    Late,
     /// Others changed the same rows each time the facts were gathered.
     #[error("the facts changed under every attempt")]
     Contended,
@@ -85,7 +88,7 @@ impl Readers {
         let was_kept = kept.is_some();
         let connection = match kept {
             Some(connection) => connection,
-            None => in_time(Box::pin(connect(&self.url))).await?,
+            None => Box::pin(connect(&self.url)).await?,
         };
         Ok(Reader {
             connection,

@@ -3,8 +3,6 @@
 
 use std::collections::HashSet;
 
-use futures::TryStreamExt as _;
-use futures::stream::BoxStream;
 use pix_dict_api::{Account, Entry, Owner};
 use pix_domain::{
     AccountNumber, AccountType, Branch, Cid, Ispb, Key, KeyType, RequestId, TaxId, Text, Timestamp,
@@ -22,6 +20,11 @@ const HISTORY: &str = "entry_history";
 
 /// Connections that answer lookups.
 const READERS_MAX: usize = 16;
+/// Begins a write. Postgres itself stops waiting for a lock: it is not told when the request that waits is given up,
+/// and keeps the connection until then.
+const BEGIN: &str = "BEGIN; SET LOCAL lock_timeout = '4s'";
+/// Entries of one page of a list.
+pub(crate) const PAGE_MAX: usize = 500;
 
 /// An entry as it is stored, with what its content identifier came from.
 #[derive(Clone, Debug)]
@@ -38,8 +41,8 @@ pub(crate) struct Used {
     pub(crate) cid: Cid,
     /// The version in the history that it made.
     pub(crate) sequence: i64,
-    /// What was answered on the participants' face.
-    pub(crate) answer: Option<Vec<u8>>,
+    /// What was answered.
+    pub(crate) answer: Vec<u8>,
 }
 
 /// What happened to an entry.
@@ -76,7 +79,7 @@ pub(crate) struct Answered<'a> {
     pub(crate) stored: &'a Stored,
     pub(crate) sequence: i64,
     pub(crate) at: Timestamp,
-    pub(crate) answer: Option<&'a [u8]>,
+    pub(crate) answer: &'a [u8],
 }
 
 /// Which way an identifier went.
@@ -183,27 +186,33 @@ impl Entries {
     /// The entry of a key.
     pub(crate) async fn find(&self, key: &Key) -> Result<Option<Stored>, StoreError> {
         let asked = std::time::Instant::now();
-        let found = match self.try_find(key, false).await {
-            Err(StaleOr::Stale) => self.try_find(key, true).await,
-            found => found,
-        };
+        let found = pg::in_time(async {
+            let found = match self.try_find(key, false).await {
+                Err(StaleOr::Stale) => self.try_find(key, true).await,
+                found => found,
+            };
+            Ok(found?)
+        });
+        let found = found.await;
         metrics::histogram!("dict_lookup_seconds").record(asked.elapsed().as_secs_f64());
-        found.map_err(StoreError::from)
+        found
     }
 
     async fn try_find(&self, key: &Key, fresh: bool) -> Result<Option<Stored>, StaleOr> {
         let mut reader = self.readers.take(fresh).await?;
-        let row = pg::in_time(async {
-            let question = sqlx::query(lookup_sql(key.kind())).bind(key.as_str());
-            Ok(question.fetch_optional(&mut reader.connection).await?)
-        });
-        let row = row.await.map_err(|error| StaleOr::of(error, reader.was_kept))?;
+        let question = sqlx::query(lookup_sql(key.kind())).bind(key.as_str());
+        let row = question.fetch_optional(&mut reader.connection).await;
+        let row = row.map_err(|error| StaleOr::of(error.into(), reader.was_kept))?;
         self.readers.keep(reader);
         Ok(row.as_ref().map(|row| stored(ENTRY, row)).transpose()?)
     }
 
     /// Which of these keys have an entry, in their order.
     pub(crate) async fn which_exist(&self, keys: &[Key]) -> Result<Vec<bool>, StoreError> {
+        pg::in_time(self.which_of(keys)).await
+    }
+
+    async fn which_of(&self, keys: &[Key]) -> Result<Vec<bool>, StoreError> {
         let mut found = HashSet::new();
         for kind in KeyType::ALL {
             let of_kind = keys.iter().filter(|key| key.kind() == *kind);
@@ -215,7 +224,7 @@ impl Entries {
                 Err(StaleOr::Stale) => self.try_which(*kind, &wanted, true).await,
                 registered => registered,
             };
-            found.extend(registered.map_err(StoreError::from)?);
+            found.extend(registered?);
         }
         // No text is a key of two kinds.
         Ok(keys.iter().map(|key| found.contains(key.as_str())).collect())
@@ -228,39 +237,38 @@ impl Entries {
             " AND key = ANY($1)"
         );
         let mut reader = self.readers.take(fresh).await?;
-        let keys = pg::in_time(async {
-            let question = sqlx::query_scalar::<_, String>(sql).bind(wanted);
-            Ok(question.fetch_all(&mut reader.connection).await?)
-        });
-        let keys = keys.await.map_err(|error| StaleOr::of(error, reader.was_kept))?;
+        let question = sqlx::query_scalar::<_, String>(sql).bind(wanted);
+        let keys = question.fetch_all(&mut reader.connection).await;
+        let keys = keys.map_err(|error| StaleOr::of(error.into(), reader.was_kept))?;
         self.readers.keep(reader);
         Ok(keys)
     }
 
     /// Begins a write. Dropped without [`Write::commit`], nothing of it happens.
     pub(crate) async fn begin(&self) -> Result<Write, StoreError> {
-        Ok(Write(self.writers.begin().await?))
+        Ok(Write(self.writers.begin_with(BEGIN).await?))
     }
 }
 
-/// Every entry of a participant of one kind, by key, as it is sent by Postgres.
-pub(crate) fn of_participant(
+/// The next entries of a participant of one kind, by key, after the key `after`: fewer than [`PAGE_MAX`] are the last.
+pub(crate) async fn page(
     pool: &PgPool,
     participant: Ispb,
     kind: KeyType,
-) -> BoxStream<'_, Result<Stored, StoreError>> {
+    after: &str,
+) -> Result<Vec<Stored>, StoreError> {
     let rows = sqlx::query(concat!(
         "SELECT ",
         columns!(),
-        " FROM entry WHERE key_type = $1 AND participant = $2 ORDER BY key"
+        " FROM entry WHERE key_type = $1 AND participant = $2 AND key > $3 ORDER BY key LIMIT $4"
     ))
     .bind(kind.as_str())
-    .bind(participant.to_string())
-    .fetch(pool);
-    let entries = rows
-        .map_err(StoreError::from)
-        .and_then(|row| std::future::ready(stored(ENTRY, &row)));
-    Box::pin(entries)
+    .bind(participant.as_str())
+    .bind(after)
+    .bind(i64::try_from(PAGE_MAX).expect("a small number"))
+    .fetch_all(pool)
+    .await?;
+    rows.iter().map(|row| stored(ENTRY, row)).collect()
 }
 
 /// One transaction.
@@ -570,4 +578,45 @@ fn stored(table: &'static str, row: &PgRow) -> Result<Stored, StoreError> {
         request_id: pg::parsed(table, RequestId::from_bytes(pg::bytes(table, row.try_get(13)?)?))?,
         cid: Cid::from_bytes(pg::bytes(table, row.try_get(14)?)?),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations/dict");
+
+    #[tokio::test]
+    async fn a_lookup_reads_one_index_of_one_partition() {
+        let database = pix_testkit::database("dict", &MIGRATIONS).await;
+        let mut connection = database.connect().await;
+        for kind in KeyType::ALL {
+            let fill = format!(
+                "INSERT INTO entry (key_type, key, participant, account_number, account_type, opened_at, tax_id,
+                                    name, created_at, owned_since, request_id, cid)
+                 SELECT '{0}', 'key' || n, '12345678', n::text, 'CACC', now(), '52998224725', 'Ana', now(), now(),
+                        uuid_send(gen_random_uuid()), decode(md5('{0}' || n) || md5('x' || n), 'hex')
+                 FROM generate_series(1, 5000) AS n;
+                 ANALYZE entry;
+                 SET plan_cache_mode = force_generic_plan;
+                 PREPARE lookup_{0} (text) AS {1}",
+                kind.as_str(),
+                lookup_sql(*kind)
+            );
+            let filled = sqlx::raw_sql(sqlx::AssertSqlSafe(fill))
+                .execute(&mut connection)
+                .await;
+            filled.expect("as owner");
+            let explain = format!("EXPLAIN (COSTS OFF) EXECUTE lookup_{}('key77')", kind.as_str());
+            let rows = sqlx::query(sqlx::AssertSqlSafe(explain))
+                .fetch_all(&mut connection)
+                .await;
+            let rows = rows.expect("a plan");
+            let plan: Vec<String> = rows.iter().map(|row| row.try_get(0).expect("text")).collect();
+            let plan = plan.join("\n");
+            let index = format!("Index Scan using entry_{}_pkey", kind.as_str().to_lowercase());
+            assert!(plan.contains(&index), "{plan}");
+            assert!(!plan.contains("Append") && !plan.contains("Seq"), "{plan}");
+        }
+    }
 }

@@ -28,7 +28,7 @@ pub(super) async fn create(
     body: Incoming,
 ) -> Result<Reply, Refusal> {
     limited(app, caller.ask(Policy::EntriesWrite), async {
-        let body = request::body(headers, body).await?;
+        let body = request::body(caller, headers, body).await?;
         let Request::CreateEntry(asked) = request::open(app, caller, &body, Operation::CreateEntry)? else {
             unreachable!("it was opened as a createEntry");
         };
@@ -41,9 +41,8 @@ pub(super) async fn create(
             reason,
             request_id,
         };
-        let registered = app.directory.create(&command, Some(app.answering())).await?;
-        let answer = registered.answer.expect("an answer was asked for");
-        Ok(Reply::created(answer))
+        let registered = app.directory.create(&command, caller.turn()).await?;
+        Ok(Reply::created(registered.answer))
     })
     .await
 }
@@ -92,7 +91,7 @@ pub(super) async fn update(
 ) -> Result<Reply, Refusal> {
     limited(app, caller.ask(Policy::EntriesUpdate), async {
         let key = request::key(key)?;
-        let body = request::body(headers, body).await?;
+        let body = request::body(caller, headers, body).await?;
         let Request::UpdateEntry(asked) = request::open(app, caller, &body, Operation::UpdateEntry)? else {
             unreachable!("it was opened as an updateEntry");
         };
@@ -112,7 +111,7 @@ pub(super) async fn update(
         };
         let registry = app.registry.load_full();
         let may_act = |holder| acts_for(&registry, caller.ispb, holder).is_ok();
-        let entry = app.directory.update(&command, may_act).await?;
+        let entry = app.directory.update(&command, caller.turn(), may_act).await?;
         let response = answers::with_entry(EntryRoot::Update, app.answering(), entry, None);
         Ok(Reply::ok(answers::signed(&app.sealer, response).await))
     })
@@ -129,7 +128,7 @@ pub(super) async fn delete(
 ) -> Result<Reply, Refusal> {
     limited(app, caller.ask(Policy::EntriesWrite), async {
         let key = request::key(key)?;
-        let body = request::body(headers, body).await?;
+        let body = request::body(caller, headers, body).await?;
         let Request::DeleteEntry(asked) = request::open(app, caller, &body, Operation::DeleteEntry)? else {
             unreachable!("it was opened as a deleteEntry");
         };
@@ -148,7 +147,7 @@ pub(super) async fn delete(
             participant,
             reason,
         };
-        app.directory.delete(&command).await?;
+        app.directory.delete(&command, caller.turn()).await?;
         let response = Response::DeleteEntry(DeleteEntryResponse {
             head: app.answering().head(),
             key: Cow::Owned(command.key),

@@ -19,7 +19,7 @@ pub(super) async fn check(
     body: Incoming,
 ) -> Result<Reply, Refusal> {
     limited(app, caller.ask(Policy::KeysCheck), async {
-        let body = request::body(headers, body).await?;
+        let body = request::body(caller, headers, body).await?;
         let Request::CheckKeys(asked) = request::unsigned(&body, Operation::CheckKeys)? else {
             unreachable!("it was parsed as a checkKeys");
         };

@@ -1,14 +1,15 @@
 //! The DICT API, version 2: bytes in, one call inward, bytes out.
 //!
-//! A request passes, in this order: its route; the participant of the channel's certificate; its bucket; its body and
-//! signature; the participants that it names; its reason; its fields; what was asked before; the rules of the
+//! A request passes, in this order: the participant of the channel's certificate; a place among the requests under
+//! way; its route; its bucket; its body and signature; the participants that it names; its reason; its fields; what was asked before; the rules of the
 //! directory. The first that refuses is the one answered.
 //!
 //! Where the document leaves it open:
 //!
 //! - The document's types of problems are the only ones. What HTTP has a status for goes under that status as
-//!   `BadRequest`: 405, 408, 413, and 415 for another type, charset or coding of a body. A path of the document that is
-//!   not built is 501 `ServiceUnavailable`.
+//!   `BadRequest`: 404 for a path that is none of the document's (`NotFound` is only said of what a path names), 405,
+//!   408, 413, and 415 for another type, charset or coding of a body. A path of the document that is not built is 501
+//!   `ServiceUnavailable`.
 //! - A key on a path that has the form of no key is `BadRequest`; a CPF or CNPJ whose check digits are wrong is
 //!   nobody's: `NotFound`, and it costs what that costs. In a path `+` is a plus.
 //! - A participant speaks for itself and for those that it settles: for others `Forbidden`, for unknown or inactive
@@ -19,8 +20,12 @@
 //! - An update with the same data changes nothing, tells nothing, and is answered 200.
 //! - When the answer to a COMMIT is lost, or something of ours is broken, it is 500 `InternalServerError`: the request
 //!   may have been carried out, and a createEntry is repeated with its RequestId. 503 means that nothing was done.
-//! - Answers are signed, problems too, but for 429 and 503, which are said before any work is done.
+//! - A request is given up, and leaves nothing, when its participant goes away or when it has not come as far as its
+//!   COMMIT [`REQUEST_WITHIN`] after its head: whoever asks again is not overtaken by what it gave up.
+//! - Answers are signed, problems too, but for what is said before any work is done: 429, 503, and 403 to a channel that
+//!   is no participant's.
 
+mod door;
 mod entries;
 mod keys;
 mod policies;
@@ -30,6 +35,7 @@ mod respond;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use dict_core::buckets::Policy;
@@ -41,12 +47,20 @@ use pix_dict_api::ProblemKind;
 use pix_domain::{Category, Ispb};
 use pix_runtime::Clock as _;
 use pix_runtime::http::Peer;
+use tokio::time::Instant;
 use tracing::Instrument as _;
 
+pub(crate) use self::door::Door;
+use self::door::Place;
 use self::problem::Refusal;
 use self::respond::Reply;
 use crate::app::App;
 use crate::buckets::Ask;
+use crate::directory::Turn;
+
+/// From a request's head to its COMMIT. Shorter than participants wait (5 s), so that none asks again while the first
+/// request may still begin.
+const REQUEST_WITHIN: Duration = Duration::from_secs(4);
 
 /// Which of the two hosts a request came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,10 +76,11 @@ pub(crate) enum Host {
 struct Caller {
     ispb: Ispb,
     category: Category,
+    /// When its request is given up.
+    by: Instant,
 }
 
-/// Answers one request. It runs to its end also when the participant goes away meanwhile, and what panics in it is
-/// answered.
+/// Answers one request. Dropped when the participant goes away meanwhile; what panics in it is answered.
 pub(crate) async fn answer(
     app: Arc<App>,
     host: Host,
@@ -73,33 +88,37 @@ pub(crate) async fn answer(
     peer: Arc<Peer>,
 ) -> Response<Full<Bytes>> {
     let accepts_gzip = respond::accepts_gzip(request.headers());
-    let work = {
-        let app = Arc::clone(&app);
-        async move {
-            match carry_out(&app, host, request, &peer).await {
+    let response = match let_in(&app, &peer) {
+        Ok((caller, _place)) => {
+            let work = carry_out(&app, host, request, caller);
+            match Box::pin(guarded(work)).await {
                 Ok(reply) => respond::done(reply),
                 Err(refusal) => respond::refused(&app, refusal).await,
             }
         }
-    };
-    let response = match tokio::spawn(work).await {
-        Ok(response) => response,
-        Err(_) => {
-            metrics::counter!("dict_panics_total").increment(1);
-            respond::refused(&app, Refusal::broken()).await
-        }
+        Err(refusal) => respond::turned_away(&app, &refusal),
     };
     respond::finish(response, accepts_gzip, app.keep_alive)
 }
 
+/// Who asks, and its place among the requests under way.
+fn let_in(app: &App, peer: &Peer) -> Result<(Caller, Place), Refusal> {
+    if peer.is_surplus {
+        metrics::counter!("dict_turned_away_total", "why" => "connections").increment(1);
+        let detail = "too many connections of this certificate, or too many new ones: keep them open and use them again";
+        return Err(Refusal::busy(detail));
+    }
+    let caller = authenticate(app, peer)?;
+    Ok((caller, app.door.enter(caller.ispb)?))
+}
+
 async fn carry_out(
-    app: &Arc<App>,
+    app: &App,
     host: Host,
     request: Request<Incoming>,
-    peer: &Peer,
+    caller: Caller,
 ) -> Result<Reply, Refusal> {
     let route = route(host, request.method(), request.uri().path())?;
-    let caller = authenticate(app, peer)?;
     let span = tracing::info_span!("dict", operation = route.name(), participant.ispb = %caller.ispb);
     let asked = std::time::Instant::now();
     let operation = route.name();
@@ -152,7 +171,7 @@ const NOT_BUILT: &[&str] = &[
 ];
 
 fn route(host: Host, method: &Method, path: &str) -> Result<Route, Refusal> {
-    let nothing = || Refusal::new(ProblemKind::NotFound, "there is nothing at this path");
+    let nothing = || Refusal::transport(StatusCode::NOT_FOUND, "there is nothing at this path");
     let base = match host {
         Host::Main => "/api/v2/",
         Host::Np => "/api-np/v2/",
@@ -161,16 +180,16 @@ fn route(host: Host, method: &Method, path: &str) -> Result<Route, Refusal> {
     let rest = rest.strip_suffix('/').unwrap_or(rest);
     let parts: Vec<&str> = rest.split('/').collect();
     let (route, allowed) = match (host, parts.as_slice()) {
-        (Host::Np, ["keys", "check"]) => (Route::Check, Method::POST),
-        (Host::Main, ["entries"]) => (Route::Create, Method::POST),
+        (Host::Np, ["keys", "check"]) => (Route::Check, "POST"),
+        (Host::Main, ["entries"]) => (Route::Create, "POST"),
         (Host::Main, ["entries", key]) if *method == Method::PUT => {
-            (Route::Update((*key).to_owned()), Method::PUT)
+            (Route::Update((*key).to_owned()), "GET, PUT")
         }
-        (Host::Main, ["entries", key]) => (Route::Get((*key).to_owned()), Method::GET),
-        (Host::Main, ["entries", key, "delete"]) => (Route::Delete((*key).to_owned()), Method::POST),
-        (Host::Main, ["entries", key, "statistics"]) => (Route::Statistics((*key).to_owned()), Method::GET),
-        (Host::Main, ["policies"]) => (Route::Policies, Method::GET),
-        (Host::Main, ["policies", name]) => (Route::Policy((*name).to_owned()), Method::GET),
+        (Host::Main, ["entries", key]) => (Route::Get((*key).to_owned()), "GET, PUT"),
+        (Host::Main, ["entries", key, "delete"]) => (Route::Delete((*key).to_owned()), "POST"),
+        (Host::Main, ["entries", key, "statistics"]) => (Route::Statistics((*key).to_owned()), "GET"),
+        (Host::Main, ["policies"]) => (Route::Policies, "GET"),
+        (Host::Main, ["policies", name]) => (Route::Policy((*name).to_owned()), "GET"),
         (Host::Main, [first, ..]) if NOT_BUILT.contains(first) => {
             let detail = "this DICT does not offer the operation yet";
             return Err(Refusal {
@@ -180,7 +199,7 @@ fn route(host: Host, method: &Method, path: &str) -> Result<Route, Refusal> {
         }
         _ => return Err(nothing()),
     };
-    if *method != allowed {
+    if !allowed.split(", ").any(|taken| taken == method.as_str()) {
         let detail = format!("this path does not take {method}");
         return Err(Refusal {
             allow: Some(allowed),
@@ -213,6 +232,7 @@ fn authenticate(app: &App, peer: &Peer) -> Result<Caller, Refusal> {
     Ok(Caller {
         ispb: participant.ispb,
         category: participant.category,
+        by: Instant::now() + REQUEST_WITHIN,
     })
 }
 
@@ -263,6 +283,14 @@ async fn guarded(work: impl Future<Output = Result<Reply, Refusal>>) -> Result<R
 }
 
 impl Caller {
+    /// Its turn to write.
+    fn turn(self) -> Turn {
+        Turn {
+            participant: self.ispb,
+            by: self.by,
+        }
+    }
+
     /// A bucket of the caller itself.
     fn ask(self, policy: Policy) -> Ask {
         Ask::One {
@@ -330,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_nowhere_is_not_found_and_what_is_not_built_says_so() {
+    fn what_is_nowhere_is_404_of_its_own_type_and_what_is_not_built_says_so() {
         let get = &Method::GET;
         for (host, path) in [
             (Host::Main, "/"),
@@ -340,7 +368,7 @@ mod tests {
             (Host::Main, "/api-np/v2/keys/check"),
             (Host::Np, "/api/v2/entries/1"),
         ] {
-            assert_eq!(at(host, get, path), Err((ProblemKind::NotFound, 404)), "{path}");
+            assert_eq!(at(host, get, path), Err((ProblemKind::BadRequest, 404)), "{path}");
         }
         assert_eq!(
             at(Host::Main, get, "/api/v2/claims/"),

@@ -3,7 +3,7 @@
 
 use dict_core::buckets::Policy;
 use dict_core::entry::{BookTransfer, CreateRefusal, DeleteRefusal, UpdateRefusal};
-use http::{Method, StatusCode};
+use http::StatusCode;
 use pix_dict_api::{Problem, ProblemKind, Violation};
 
 use crate::adapters::pg::StoreError;
@@ -22,7 +22,7 @@ pub(crate) struct Refusal {
     pub(crate) detail: String,
     pub(crate) violations: Vec<Violation>,
     pub(super) retry_after_s: Option<u64>,
-    pub(super) allow: Option<Method>,
+    pub(super) allow: Option<&'static str>,
 }
 
 impl Refusal {
@@ -71,6 +71,14 @@ impl Refusal {
         }
     }
 
+    /// `ServiceUnavailable` before anything was done.
+    pub(super) fn busy(detail: &str) -> Self {
+        Self {
+            retry_after_s: Some(RETRY_AFTER_SECONDS),
+            ..Self::new(ProblemKind::ServiceUnavailable, detail)
+        }
+    }
+
     /// `NotFound` of an entry, in the document's words.
     pub(crate) fn no_entry() -> Self {
         Self::new(
@@ -114,15 +122,9 @@ impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
         metrics::counter!("dict_store_failures_total").increment(1);
         match error {
-            StoreError::Away(_) | StoreError::Contended => {
+            StoreError::Away(_) | StoreError::Contended | StoreError::Late => {
                 tracing::warn!(%error, "a request could not be carried out");
-                Self {
-                    retry_after_s: Some(RETRY_AFTER_SECONDS),
-                    ..Self::new(
-                        ProblemKind::ServiceUnavailable,
-                        "nothing was done; send the request again",
-                    )
-                }
+                Self::busy("nothing was done; send the request again")
             }
             StoreError::Unknown(_) => {
                 tracing::warn!(%error, "a request may have been carried out");

@@ -5,10 +5,11 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, StatusCode};
 use hyper::body::Incoming;
 use pix_dict_api::{Operation, ProblemKind, REQUEST_BYTES_MAX, Unreadable};
-use pix_domain::{Category, EndToEndId, Ispb, Key, TaxId};
+use pix_domain::{Category, EndToEndId, Ispb, Key, TaxId, Timestamp};
 use pix_participants::Directory as Participants;
+use pix_runtime::Clock as _;
 use pix_runtime::http::{BodyError, read_body};
-use pix_xmldsig::SignatureError;
+use pix_xmldsig::{IssuerSerial, SignatureError};
 
 use super::Caller;
 use super::problem::Refusal;
@@ -61,9 +62,13 @@ fn required<T>(
     reason: &str,
     parse: impl Fn(&str) -> Option<T>,
 ) -> Result<T, Refusal> {
-    let Some(value) = headers.get(header) else {
+    let mut values = headers.get_all(header).iter();
+    let Some(value) = values.next() else {
         return Err(Refusal::header(name, None, "Value is required"));
     };
+    if values.next().is_some() {
+        return Err(Refusal::header(name, None, "Value is there more than once"));
+    }
     let text = value.to_str().unwrap_or_default();
     parse(text).ok_or_else(|| Refusal::header(name, Some(text), reason))
 }
@@ -116,11 +121,12 @@ pub(super) fn include_statistics(query: Option<&str>) -> Result<bool, Refusal> {
     }
 }
 
-/// The body: XML in UTF-8, not compressed, of a size that is worth reading.
-pub(super) async fn body(headers: &HeaderMap, body: Incoming) -> Result<Bytes, Refusal> {
+/// The body: XML in UTF-8, not compressed, of a size that is worth reading, complete before the request's time is over.
+pub(super) async fn body(caller: Caller, headers: &HeaderMap, body: Incoming) -> Result<Bytes, Refusal> {
     check_content(headers)?;
-    read_body(body, REQUEST_BYTES_MAX)
-        .await
+    let read = tokio::time::timeout_at(caller.by, read_body(body, REQUEST_BYTES_MAX));
+    read.await
+        .unwrap_or(Err(BodyError::Slow))
         .map_err(|error| match error {
             BodyError::TooLarge { max } => {
                 let detail = format!("the body is longer than {max} octets");
@@ -169,14 +175,26 @@ pub(super) fn open(
         }
         Err(unreadable) => return Err(refuse(&unreadable)),
     };
-    let signer = registry.signer(&opened.signer).map(|(ispb, _)| ispb);
-    if signer != Some(caller.ispb) {
-        return Err(Refusal::new(
-            ProblemKind::RequestSignatureInvalid,
-            "the signature is not that of the channel's participant",
-        ));
-    }
+    check_signer(registry, caller.ispb, &opened.signer, app.clock.now())?;
     Ok(opened.request)
+}
+
+/// A signature counts when its certificate is the caller's, and valid now.
+fn check_signer(
+    registry: &Participants,
+    caller: Ispb,
+    certificate: &IssuerSerial,
+    now: Timestamp,
+) -> Result<(), Refusal> {
+    let refuse = |detail: &str| Err(Refusal::new(ProblemKind::RequestSignatureInvalid, detail));
+    let signer = registry.signer(certificate).filter(|(ispb, _)| *ispb == caller);
+    let Some((_, key)) = signer else {
+        return refuse("the signature is not that of the channel's participant");
+    };
+    if !key.is_valid_at(now.as_micros() / 1_000_000) {
+        return refuse("the certificate of the signature has expired, or is not valid yet");
+    }
+    Ok(())
 }
 
 /// What an unsigned body asks.
@@ -204,7 +222,35 @@ fn refuse(unreadable: &Unreadable) -> Refusal {
 
 #[cfg(test)]
 mod tests {
+    use pix_testkit::{Seat, TestPki};
+    use pix_xmldsig::VerifyingKey;
+
     use super::*;
+
+    #[tokio::test]
+    async fn request_signature_invalid_when_the_certificate_is_not_valid_now_or_anothers() {
+        let pki = TestPki::shared().await;
+        let ispbs = ["12345678", "22222222"];
+        let seed = pki.seed(&ispbs.map(|ispb| Seat {
+            ispb,
+            settler: None,
+            opening_balance: "0.00",
+        }));
+        let registry = Participants::load(&seed.path().join("participants.toml")).expect("sound");
+        let [own, other] = ispbs.map(|ispb| Ispb::parse(ispb.as_bytes()).expect("an ISPB"));
+        let pem = std::fs::read(pki.participant(ispbs[0]).join("signature.crt")).expect("readable");
+        let key = VerifyingKey::from_certificate_pem(&pem).expect("a certificate");
+        let at = |caller: Ispb, wire: &str| {
+            let now = Timestamp::parse(wire.as_bytes()).expect(wire);
+            check_signer(&registry, caller, key.issuer_serial(), now).map_err(|refusal| refusal.kind)
+        };
+        let invalid = Err(ProblemKind::RequestSignatureInvalid);
+        let today = pix_runtime::SystemClock.now().to_string();
+        assert_eq!(at(own, &today), Ok(()));
+        assert_eq!(at(other, &today), invalid);
+        assert_eq!(at(own, "2000-01-01T00:00:00.000Z"), invalid);
+        assert_eq!(at(own, "2999-01-01T00:00:00.000Z"), invalid);
+    }
 
     #[test]
     fn a_plus_in_a_path_is_a_plus_however_it_is_written() {

@@ -9,6 +9,7 @@ use flate2::write::GzEncoder;
 use http::header::{ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use http_body_util::Full;
+use pix_xmldsig::Signer;
 
 use super::problem::Refusal;
 use crate::answers::KEY_INFO_ID;
@@ -55,19 +56,25 @@ pub(super) fn done(reply: Reply) -> Response<Bytes> {
 
 /// The answer to a request that was not. Signed, but for 429 and 503, which are said before any work is done.
 pub(super) async fn refused(app: &App, refusal: Refusal) -> Response<Bytes> {
-    metrics::counter!("dict_http_problems_total", "kind" => refusal.kind.as_str()).increment(1);
-    let problem = refusal.problem(app.answering().correlation_id);
-    let early = matches!(
+    if matches!(
         refusal.status,
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
-    );
-    let body = if early {
-        pix_dict_api::write_problem(&problem)
-    } else {
-        app.sealer
-            .seal(move |signer| pix_dict_api::seal_problem(&problem, signer, KEY_INFO_ID))
-            .await
-    };
+    ) {
+        return turned_away(app, &refusal);
+    }
+    let problem = refusal.problem(app.answering().correlation_id);
+    let seal = move |signer: &Signer| pix_dict_api::seal_problem(&problem, signer, KEY_INFO_ID);
+    problem_of(&refusal, app.sealer.seal(seal).await)
+}
+
+/// The answer to a request that nothing is done for: a signature is work.
+pub(super) fn turned_away(app: &App, refusal: &Refusal) -> Response<Bytes> {
+    let problem = refusal.problem(app.answering().correlation_id);
+    problem_of(refusal, pix_dict_api::write_problem(&problem))
+}
+
+fn problem_of(refusal: &Refusal, body: Vec<u8>) -> Response<Bytes> {
+    metrics::counter!("dict_http_problems_total", "kind" => refusal.kind.as_str()).increment(1);
     let mut response = Response::new(Bytes::from(body));
     *response.status_mut() = refusal.status;
     let headers = response.headers_mut();
@@ -76,8 +83,7 @@ pub(super) async fn refused(app: &App, refusal: Refusal) -> Response<Bytes> {
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
     if let Some(allow) = refusal.allow {
-        let allow = HeaderValue::from_str(allow.as_str()).expect("a method is a token");
-        headers.insert(ALLOW, allow);
+        headers.insert(ALLOW, HeaderValue::from_static(allow));
     }
     response
 }

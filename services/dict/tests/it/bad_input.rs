@@ -2,8 +2,9 @@
 
 use http::Method;
 use pix_dict_api::{CreateEntry, ProblemKind, Request, UpdateEntry};
+use pix_domain::EndToEndId;
 
-use crate::support::{A, Bank, TestDict, XML, properties};
+use crate::support::{A, Bank, PAYER, REQUESTING, TestDict, XML, now, properties};
 
 /// One field wrong, and the property that the violation names.
 type Wrong = (&'static str, fn(&mut CreateEntry));
@@ -203,10 +204,11 @@ async fn unknown_paths_and_methods_say_so() {
     let bank = dict.bank(A);
     for path in ["/", "/api/v1/entries/1", "/api/v2/nothing", "/api/v2/keys/check"] {
         let answer = bank.get_own(path).await;
-        bank.assert_refused(&answer, 404, ProblemKind::NotFound);
+        // `NotFound` would say that a key is nobody's.
+        bank.assert_refused(&answer, 404, ProblemKind::BadRequest);
     }
     for (method, path, allow) in [
-        (Method::DELETE, "/api/v2/entries/+5561988887777", "GET"),
+        (Method::DELETE, "/api/v2/entries/+5561988887777", "GET, PUT"),
         (Method::GET, "/api/v2/entries/", "POST"),
         (Method::PUT, "/api/v2/policies/", "GET"),
     ] {
@@ -215,6 +217,25 @@ async fn unknown_paths_and_methods_say_so() {
         assert_eq!(answer.headers["allow"], allow);
     }
     still_fine(&dict, &bank).await;
+}
+
+#[tokio::test]
+async fn headers_that_are_there_twice_are_a_bad_request() {
+    let dict = TestDict::start().await;
+    let bank = dict.bank(A);
+    let id = EndToEndId::new(bank.ispb, now(), bank.ids.u128()).to_string();
+    let headers = [
+        REQUESTING(&bank.ispb),
+        ("PI-PayerId", PAYER),
+        ("PI-EndToEndId", id.as_str()),
+    ];
+    for (name, value) in headers {
+        let mut doubled = headers.to_vec();
+        doubled.push((name, value));
+        let answer = bank.get("/api/v2/entries/+5561988887777", &doubled).await;
+        let problem = bank.assert_refused(&answer, 400, ProblemKind::BadRequest);
+        assert_eq!(properties(&problem.violations), [name]);
+    }
 }
 
 #[tokio::test]

@@ -4,8 +4,9 @@ use async_nats::jetstream;
 use futures::StreamExt as _;
 use futures::future::join_all;
 use pix_proto::dict_v1 as proto;
-use pix_testkit::{OwnParts, eventually};
+use pix_testkit::{Fault, OwnParts, eventually};
 use prost::Message as _;
+use sqlx::Row as _;
 
 use crate::support::{A, B, SOON, TestDict};
 
@@ -31,6 +32,7 @@ async fn a_kill_in_the_middle_loses_nothing_that_was_answered_and_doubles_nothin
     let under_way = join_all(rest.iter().map(send));
     let (answered, ()) = tokio::join!(under_way, dict.kill());
     let answered: Vec<_> = answered.into_iter().map(Result::ok).collect();
+    assert!(answered.iter().any(Option::is_none), "the kill cut no request");
     dict.run().await;
 
     for (body, before) in rest.iter().zip(&answered) {
@@ -49,6 +51,83 @@ async fn a_kill_in_the_middle_loses_nothing_that_was_answered_and_doubles_nothin
         assert_eq!(dict.count(table).await, 40, "{table}");
     }
     assert!(dict.stop().await.success(), "{}", dict.log());
+}
+
+#[tokio::test]
+async fn a_commit_whose_answer_is_lost_is_unknown_and_its_repeat_gets_the_first_answer() {
+    let (mut dict, proxy) = TestDict::start_behind_proxy().await;
+    let bank = dict.bank(A);
+    let answer = async || {
+        let row = sqlx::query("SELECT answer FROM create_request ORDER BY at DESC LIMIT 1")
+            .fetch_optional(&mut dict.owner().await)
+            .await
+            .expect("the table is there");
+        row.map(|row| row.get::<Vec<u8>, _>(0))
+    };
+    // What is sent arrives, and what is answered does not: cut ever a little later in the conversation, with steps
+    // shorter than the answer to a COMMIT (18 octets), until one was cut off and one conversation was whole.
+    let (mut octets, mut registered, mut unknown, mut uncut) = (0, 0_i64, 0, 0);
+    let mut before = None;
+    while unknown == 0 || uncut == 0 {
+        assert!(registered < 500, "{unknown} unknown, {uncut} whole");
+        octets = (octets + 7) % 1000;
+        let create = bank.new_phone();
+        proxy.set(Fault::CutAnswerAfter(octets));
+        let first = bank.create(&create).await;
+        proxy.set(Fault::None);
+        let stored = answer().await;
+        match first.status {
+            201 => uncut += 1,
+            500 => unknown += i32::from(stored != before),
+            status => assert_eq!((status, &stored), (503, &before), "503 is: nothing was done"),
+        }
+        let again = eventually("the repeat is answered", SOON, || async {
+            let again = bank.create(&create).await;
+            (again.status == 201).then_some(again)
+        })
+        .await;
+        if first.status == 201 {
+            assert_eq!(again.body, first.body);
+        } else if stored != before {
+            assert_eq!(
+                Some(again.body.to_vec()),
+                stored,
+                "what was written is what is answered"
+            );
+        }
+        before = answer().await;
+        registered += 1;
+    }
+    for table in [
+        "SELECT count(*) FROM entry",
+        "SELECT count(*) FROM entry_history",
+        "SELECT count(*) FROM create_request",
+        "SELECT count(*) FROM cid_event",
+    ] {
+        assert_eq!(dict.count(table).await, registered, "{table}");
+    }
+    assert!(dict.stop().await.success(), "{}", dict.log());
+}
+
+#[tokio::test]
+async fn lookups_of_a_postgres_that_says_nothing_end_together_and_in_time() {
+    let (dict, proxy) = TestDict::start_behind_proxy().await;
+    let (a, b) = (dict.bank(A), dict.bank(B));
+    let key = a.register(a.new_phone().entry).await.key;
+    assert_eq!(b.look_up(key.as_str()).await.status, 200);
+    proxy.set(Fault::Hold);
+    let asked = std::time::Instant::now();
+    let payers: Vec<String> = (0..48)
+        .map(|number| format!("{:011}", 70_000_000_000_u64 + number))
+        .collect();
+    let answers = join_all(payers.iter().map(|payer| b.look_up_as(payer, key.as_str()))).await;
+    assert!(answers.iter().all(|answer| answer.status == 503));
+    assert!(asked.elapsed().as_secs() < 6, "{:?}", asked.elapsed());
+    proxy.set(Fault::None);
+    eventually("it answers again", SOON, || async {
+        (b.look_up(key.as_str()).await.status == 200).then_some(())
+    })
+    .await;
 }
 
 /// Reads events until `count` are there, by subject; keys stay out of subjects and headers.

@@ -7,7 +7,7 @@ use pix_proto::dict_v1::dict_client::DictClient;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Request};
 
-use crate::support::{A, B, TestDict, UNKNOWN};
+use crate::support::{A, B, SOON, TestDict, UNKNOWN};
 
 async fn channel(dict: &TestDict, identity: Option<Identity>) -> Result<Channel, tonic::transport::Error> {
     let ca = Certificate::from_pem(&dict.pki.inside("pix").ca_pem);
@@ -20,7 +20,11 @@ async fn channel(dict: &TestDict, identity: Option<Identity>) -> Result<Channel,
 }
 
 async fn inside(dict: &TestDict) -> DictClient<Channel> {
-    let own = dict.pki.inside("pix");
+    inside_as(dict, "pix").await
+}
+
+async fn inside_as(dict: &TestDict, name: &str) -> DictClient<Channel> {
+    let own = dict.pki.inside(name);
     let identity = Identity::from_pem(own.identity.certificate_pem, own.identity.key_pem);
     DictClient::new(channel(dict, Some(identity)).await.expect("let in"))
 }
@@ -149,9 +153,67 @@ async fn the_rules_are_those_of_the_other_face() {
     let mut create = bank.create_of(bank.entry("PHONE", Some("+5561988880000")));
     create.entry.account.number = "123456".to_owned();
     create.request_id = FIRST.to_owned();
-    assert_eq!(bank.create(&create).await.status, 201);
+    let first = bank.create(&create).await;
+    assert_eq!(first.status, 201);
+    assert_eq!(bank.create(&create).await.body, first.body);
     let again = bank.create_of(create.entry);
     bank.assert_refused(&bank.create(&again).await, 400, ProblemKind::EntryAlreadyExists);
+}
+
+#[tokio::test]
+async fn services_that_only_read_write_nothing() {
+    let dict = TestDict::start().await;
+    let mut reader = inside_as(&dict, "spi").await;
+    let asked = register("PHONE", Some("+5561988880000"), FIRST);
+    let refused = reader.register(asked.clone()).await.expect_err("no writer");
+    assert_eq!(refused.code(), Code::PermissionDenied);
+    let registered = inside(&dict).await.register(asked).await.expect("a writer");
+    let key = registered.into_inner().key;
+    let remove = proto::RemoveRequest {
+        key: key.clone(),
+        participant: A.to_owned(),
+    };
+    let refused = reader.remove(remove).await.expect_err("no writer");
+    assert_eq!(refused.code(), Code::PermissionDenied);
+    let found = reader.resolve(proto::ResolveRequest { key }).await;
+    assert!(found.is_ok(), "it reads");
+}
+
+#[tokio::test]
+async fn lists_that_nobody_reads_on_stop_nobody_and_one_that_is_read_is_whole() {
+    const ENTRIES: usize = 5_000;
+    let dict = TestDict::start().await;
+    let fill = format!(
+        "INSERT INTO entry (key_type, key, participant, account_number, account_type, opened_at, tax_id, name,
+                            created_at, owned_since, request_id, cid)
+         SELECT 'PHONE', '+5561' || n, '{A}', n::text, 'CACC', now(), '52998224725', repeat('Ana ', 30) || 'Ana',
+                now(), now(), uuid_send('{FIRST}'), decode(md5(n::text) || md5('x' || n), 'hex')
+         FROM generate_series(988000001, 988000000 + {ENTRIES}) AS n"
+    );
+    let filled = sqlx::query(sqlx::AssertSqlSafe(fill))
+        .execute(&mut dict.owner().await)
+        .await;
+    filled.expect("as owner");
+    let list = || proto::ListByParticipantRequest {
+        participant: A.to_owned(),
+    };
+    let mut dawdlers = Vec::new();
+    for _ in 0..8 {
+        let mut client = inside(&dict).await;
+        let mut stream = client
+            .list_by_participant(list())
+            .await
+            .expect("a stream")
+            .into_inner();
+        stream.next().await.expect("one").expect("an entry");
+        dawdlers.push((client, stream));
+    }
+    let sets = tokio::time::timeout(SOON / 10, dict.ask(&format!("/participants/{A}"))).await;
+    assert!(sets.is_ok(), "lists keep what operators ask with");
+    let (_client, stream) = dawdlers.swap_remove(0);
+    let rest: Vec<_> = stream.map(|entry| entry.expect("an entry").key).collect().await;
+    assert_eq!(rest.len(), ENTRIES - 1);
+    assert!(rest.is_sorted());
 }
 
 #[tokio::test]

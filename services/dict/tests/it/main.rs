@@ -3,6 +3,7 @@
 mod bad_input;
 mod examples;
 mod faults;
+mod given_up;
 mod inside;
 mod limits;
 mod refusals;

@@ -138,8 +138,14 @@ async fn forbidden_when_the_channel_is_nobodys() {
     let dict = TestDict::start().await;
     // In the authority, and in no list of participants.
     let stranger = dict.bank("77777777");
-    let answer = stranger.get_own("/api/v2/policies/").await;
-    stranger.assert_refused(&answer, 403, ProblemKind::Forbidden);
+    // Whatever it asks, it is told so first, and nothing is signed for it.
+    for path in ["/api/v2/policies/", "/nothing", "/api/v2/claims/"] {
+        let answer = stranger.get_own(path).await;
+        assert_eq!(answer.status, 403);
+        let problem = pix_dict_api::parse_problem(&answer.body).expect("a problem");
+        assert_eq!(problem.kind, ProblemKind::Forbidden);
+        assert!(!String::from_utf8_lossy(&answer.body).contains("Signature"));
+    }
 }
 
 #[tokio::test]

@@ -15,7 +15,9 @@ use pix_dict_api::{
 use pix_domain::{EndToEndId, Ispb, RequestId, Timestamp};
 use pix_runtime::http::{Client, ClientError};
 use pix_runtime::{Clock as _, Ids, SystemClock};
-use pix_testkit::{OwnParts, Process, ProcessSpec, Seat, TestPki, free_port, parts, unique_prefix};
+use pix_testkit::{
+    FaultProxy, OwnParts, Process, ProcessSpec, Seat, TestPki, free_port, parts, unique_prefix,
+};
 use pix_xmldsig::{IssuerSerial, KeySource, Signer, VerifyingKey};
 use serde_json::Value;
 use sqlx::{Connection as _, PgConnection, Row as _};
@@ -27,6 +29,8 @@ pub(crate) const A: &str = "12345678";
 pub(crate) const B: &str = "22222222";
 /// An indirect participant of B.
 pub(crate) const B_INDIRECT: &str = "2222000X";
+/// A small indirect participant of B.
+pub(crate) const B_SMALL: &str = "2222000G";
 /// An indirect participant of A that is not active.
 pub(crate) const INACTIVE: &str = "99999999";
 /// Nobody.
@@ -45,6 +49,20 @@ pub(crate) struct Urls {
     pub(crate) owner: String,
     pub(crate) nats: String,
     pub(crate) redis: String,
+}
+
+impl Urls {
+    /// The parts of the run, with a database of its own.
+    async fn shared() -> Self {
+        let database = pix_testkit::empty_database("dict").await;
+        let shared = parts().await;
+        Self {
+            server: database.url_as("dict_app"),
+            owner: database.url(),
+            nats: shared.nats.url(),
+            redis: shared.redis.url(),
+        }
+    }
 }
 
 /// A DICT process.
@@ -68,15 +86,19 @@ impl TestDict {
 
     /// The same with more settings.
     pub(crate) async fn start_with(settings: &[(&str, &str)]) -> Self {
-        let database = pix_testkit::empty_database("dict").await;
-        let shared = parts().await;
-        let urls = Urls {
-            server: database.url_as("dict_app"),
-            owner: database.url(),
-            nats: shared.nats.url(),
-            redis: shared.redis.url(),
-        };
-        Self::start_on(urls, settings).await
+        Self::start_on(Urls::shared().await, settings).await
+    }
+
+    /// The same with a Postgres that it reaches through a proxy.
+    pub(crate) async fn start_behind_proxy() -> (Self, FaultProxy) {
+        let mut urls = Urls::shared().await;
+        let (_, after) = urls.server.rsplit_once(':').expect("a port");
+        let port = after.split('/').next().expect("split gives one").to_owned();
+        let proxy = FaultProxy::start(([127, 0, 0, 1], port.parse().expect("a number")).into()).await;
+        let through = format!(":{}/", proxy.address().port());
+        urls.server = urls.server.replace(&format!(":{port}/"), &through);
+        assert!(urls.server.contains(&through));
+        (Self::start_on(urls, &[]).await, proxy)
     }
 
     /// On parts that the test may kill.
@@ -103,7 +125,8 @@ impl TestDict {
         Self::start_on(urls, &[]).await
     }
 
-    async fn start_on(urls: Urls, settings: &[(&str, &str)]) -> Self {
+    /// On parts that are reached by these ways.
+    pub(crate) async fn start_on(urls: Urls, settings: &[(&str, &str)]) -> Self {
         let pki = TestPki::shared().await;
         let seed = seed(&pki);
         let (own, inside) = (pki.service("dict"), pki.inside("dict"));
@@ -239,7 +262,8 @@ fn seed(pki: &TestPki) -> TempDir {
     let path = seed.path().join("participants.toml");
     let mut text = std::fs::read_to_string(&path).expect("just written");
     text.push_str(&format!(
-        "[[participant]]\nispb = \"{INACTIVE}\"\nname = \"Banco Parado\"\nsettler = \"{A}\"\nactive = false\n"
+        "[[participant]]\nispb = \"{INACTIVE}\"\nname = \"Banco Parado\"\nsettler = \"{A}\"\nactive = false\n\
+         [[participant]]\nispb = \"{B_SMALL}\"\nname = \"Banco Pequeno\"\nsettler = \"{B}\"\ncategory = \"G\"\n"
     ));
     std::fs::write(&path, text).expect("writable");
     seed

@@ -29,6 +29,8 @@ pub struct PeerCertificate {
     pub issuer_serial: IssuerSerial,
     /// Its last valid instant: connections live long.
     pub not_after: Timestamp,
+    /// The common name of its subject; empty when it has none.
+    pub common_name: String,
     /// The certificate itself.
     pub der: CertificateDer<'static>,
 }
@@ -36,14 +38,23 @@ pub struct PeerCertificate {
 impl PeerCertificate {
     /// The certificate of an established connection.
     pub(super) fn of(connection: &ServerConnection) -> Option<Self> {
-        let der = connection.peer_certificates()?.first()?.clone().into_owned();
+        Self::from_der(connection.peer_certificates()?.first()?.clone().into_owned())
+    }
+
+    /// A certificate that a handshake accepted; `None` when it cannot be read.
+    #[must_use]
+    pub fn from_der(der: CertificateDer<'static>) -> Option<Self> {
         let issuer_serial = IssuerSerial::from_certificate_der(&der).ok()?;
         let (_, parsed) = X509Certificate::from_der(&der).ok()?;
         let not_after =
             Timestamp::from_micros(parsed.validity().not_after.timestamp().checked_mul(1_000_000)?);
+        let common_name = parsed.subject().iter_common_name().next();
+        let common_name = common_name.and_then(|name| name.as_str().ok());
+        let common_name = common_name.unwrap_or_default().to_owned();
         Some(Self {
             issuer_serial,
             not_after,
+            common_name,
             der,
         })
     }
