@@ -1,13 +1,16 @@
 //! The DICT, as this bank asks it.
 
-use bank_core::{Account, DictRefusal, Said};
+use bank_core::{Account, DictRefusal, Registration, Said};
 use pix_dict_api::{Entry, NewEntry, Owner};
 use pix_dict_client::{Dict, Failure};
-use pix_domain::{EndToEndId, Ispb, Key, KeyType, RequestId, TaxId, Text, Timestamp};
+use pix_domain::{EndToEndId, Ispb, Key, TaxId, Text, Timestamp};
+use pix_runtime::Clock;
 use pix_xmldsig::{IssuerSerial, KeySource, VerifyingKey};
 
 /// `Reason` of what a customer asked for.
 const USER_REQUESTED: &str = "USER_REQUESTED";
+/// `Reason` of what makes the copy and the DICT the same again.
+const RECONCILIATION: &str = "RECONCILIATION";
 
 /// The DICT. Clones share its connections.
 #[derive(Clone)]
@@ -25,13 +28,18 @@ pub(crate) enum LookupFailure {
     Away(String),
 }
 
-/// The certificates that answers of the DICT are signed with; two around a renewal.
-pub(crate) struct DictKeys(pub(crate) Vec<VerifyingKey>);
+/// The certificates that answers of the DICT are signed with; two around a renewal. Answers come at once, so one that
+/// is signed by a certificate that is not valid now is not to be trusted.
+pub(crate) struct DictKeys<C> {
+    pub(crate) keys: Vec<VerifyingKey>,
+    pub(crate) clock: C,
+}
 
-impl KeySource for DictKeys {
+impl<C: Clock> KeySource for DictKeys<C> {
     fn find(&self, issuer_serial: &IssuerSerial) -> Option<VerifyingKey> {
-        let known = |key: &&VerifyingKey| key.issuer_serial() == issuer_serial;
-        self.0.iter().find(known).cloned()
+        let now = self.clock.now().as_micros() / 1_000_000;
+        let known = |key: &&VerifyingKey| key.issuer_serial() == issuer_serial && key.is_valid_at(now);
+        self.keys.iter().find(known).cloned()
     }
 }
 
@@ -43,15 +51,13 @@ impl Directory {
     /// createEntry for an account of ours: the key that the DICT has now, and since when.
     pub(crate) async fn create(
         &self,
-        request_id: RequestId,
-        kind: KeyType,
-        key: Option<&Key>,
+        registration: &Registration,
         account: &Account,
         opened_at: Timestamp,
     ) -> Said<(Key, Timestamp)> {
         let entry = NewEntry {
-            kind,
-            key: key.cloned(),
+            kind: registration.kind,
+            key: registration.key.clone(),
             account: pix_dict_api::Account {
                 participant: self.ours,
                 branch: Some(account.branch),
@@ -65,12 +71,23 @@ impl Directory {
                 trade_name: None,
             },
         };
-        let made = self.dict.create_entry(&entry, USER_REQUESTED, request_id).await;
+        let reason = if registration.repairs {
+            RECONCILIATION
+        } else {
+            USER_REQUESTED
+        };
+        let made = self.dict.create_entry(&entry, reason, registration.request_id);
+        let made = made.await;
         said(made.map(|entry| (entry.key, entry.created_at)))
     }
 
+    /// deleteEntry of an entry that stands in the way of a registration.
+    pub(crate) async fn clear(&self, key: &Key) -> Said<()> {
+        said(self.dict.delete_entry(key, RECONCILIATION).await.map(drop))
+    }
+
     /// deleteEntry. When the DICT forbids it, the key may be another bank's by now: a look-up for its former
-    /// owner tells.
+    /// owner tells. Only that the key is this bank's own makes it a refusal.
     pub(crate) async fn remove(&self, key: &Key, owner: TaxId, id: EndToEndId) -> Said<()> {
         let said = said(self.dict.delete_entry(key, USER_REQUESTED).await.map(drop));
         if said != Said::Refused(DictRefusal::Forbidden) {
@@ -81,7 +98,8 @@ impl Directory {
                 Said::Refused(DictRefusal::InCustodyOfDifferentParticipant)
             }
             Err(LookupFailure::Refused(DictRefusal::NotFound)) => Said::Refused(DictRefusal::NotFound),
-            Ok(_) | Err(_) => said,
+            Err(LookupFailure::Refused(DictRefusal::BookTransfer)) => said,
+            Ok(_) | Err(_) => Said::Unknown,
         }
     }
 
@@ -119,4 +137,31 @@ fn said<T>(asked: Result<T, Failure>) -> Said<T> {
     };
     tracing::info!(why, "the DICT gave no answer to a question about a key");
     said
+}
+
+#[cfg(test)]
+mod tests {
+    use pix_runtime::{Clock as _, ManualClock, SystemClock};
+    use pix_testkit::TestPki;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_certificate_verifies_while_it_is_valid() {
+        let key = TestPki::shared()
+            .await
+            .service_signer("dict")
+            .verifying_key()
+            .clone();
+        let issuer_serial = key.issuer_serial().clone();
+        let now = SystemClock.now().as_micros();
+        let century = 100 * 365 * 86_400 * 1_000_000;
+        for (at, known) in [(now, true), (now - century, false), (now + century, false)] {
+            let keys = DictKeys {
+                keys: vec![key.clone()],
+                clock: ManualClock::at(Timestamp::from_micros(at)),
+            };
+            assert_eq!(keys.find(&issuer_serial).is_some(), known, "{at}");
+        }
+    }
 }

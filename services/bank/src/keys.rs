@@ -1,38 +1,46 @@
-//! Asks the DICT what is to be asked about the customers' keys, until it has answered.
+//! Asks the DICT what is to be asked about the customers' keys, until it has answered, and compares.
 //!
 //! Starting up is reconciliation: every open question is found in the store and asked, with the RequestId it
-//! always had; keys that the DICT has no more are found by asking for all of them once, two hundred at a time.
+//! always had. Now and then every key is compared with the DICT, two hundred at a time: one that the DICT has no more
+//! is registered anew, and one that it has although it ended here is removed there.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bank_core::{DictRefusal, Heard, KeyEvent, Question, Said, judge_creation, judge_removal};
+use bank_core::{
+    DictRefusal, Doubt, Heard, KeyEvent, Question, Said, is_plausible_loss, judge_creation, judge_removal,
+};
 use pix_domain::{EndToEndId, Ispb, Key, RequestId};
 use pix_runtime::{Clock, Ids, Stopping};
-use tokio::sync::Semaphore;
 use tokio::task::{Id, JoinSet};
+use tokio::time::Instant;
 
-use crate::adapters::pg::{self, OpenQuestion};
+use crate::adapters::pg::{self, Comparable, OpenQuestion};
 use crate::backoff::Backoff;
-use crate::dict::Directory;
+use crate::dict::{Directory, LookupFailure};
 use crate::work::{KeyWork, Outcome, Work};
 use crate::writer::{Bells, Bookkeeper};
 
 /// Questions on their way at once.
 const AT_ONCE: usize = 8;
-/// Questions taken up at once: those beyond wait in the store until one of these is answered.
-const OPEN_MAX: usize = 256;
+/// Questions that wait here for their turn or their next attempt; those beyond wait in the store.
+const WAITING_MAX: usize = 16_384;
 /// From this attempt on, each failure is worth a warning.
 const WARN_FROM: u32 = 3;
 /// Whatever is open and rings no bell is found within a second.
 const SWEEP: Duration = Duration::from_secs(1);
 /// Before a question whose answer cannot be booked goes again.
 const POISON_PAUSE: Duration = Duration::from_secs(60);
+/// A question that we gave up can still arrive for so long: the DICT drops one whose sender went away, at the latest
+/// when its own time for a request is over, which is shorter.
+const LANDS_WITHIN: Duration = Duration::from_secs(10);
 /// Keys of one checkKeys, as many as it takes.
 const CHECK_MAX: usize = 200;
 /// Between two checkKeys: the DICT refills their bucket with 70 tokens a minute, and people need some too.
 const CHECK_PAUSE: Duration = Duration::from_secs(2);
+/// From one comparison of all keys to the next.
+const COMPARE_EVERY: Duration = Duration::from_secs(600);
 
 /// Keeps the bank's copy of its keys and the DICT the same.
 pub(crate) struct Registrar<C> {
@@ -45,105 +53,156 @@ pub(crate) struct Registrar<C> {
     pub(crate) ids: Ids,
 }
 
+/// A question that waits for its turn, or for its next attempt.
+struct Waiting {
+    open: OpenQuestion,
+    backoff: Backoff,
+    attempts: u32,
+    /// When an attempt last ended without an answer.
+    doubted: Option<Instant>,
+}
+
+/// What there is to do where an attempt was not the last.
+enum Next {
+    /// Ask again; this attempt may have been carried out.
+    InDoubt,
+    /// Ask again.
+    Again,
+    /// Ask again when no attempt in doubt can arrive any more.
+    NotYet,
+}
+
+impl Next {
+    fn again(unknown: bool) -> Self {
+        if unknown { Self::InDoubt } else { Self::Again }
+    }
+}
+
+impl Waiting {
+    /// What the store says may have left may have left a moment ago.
+    fn new(open: OpenQuestion, ids: &Ids) -> Self {
+        Self {
+            doubted: open.sent.then(Instant::now),
+            backoff: Backoff::new(ids.clone()),
+            attempts: 0,
+            open,
+        }
+    }
+
+    /// How long an attempt in doubt can still arrive.
+    fn landing(&self) -> Duration {
+        self.doubted
+            .map_or(Duration::ZERO, |at| LANDS_WITHIN.saturating_sub(at.elapsed()))
+    }
+
+    fn doubt(&self) -> Doubt {
+        match self.doubted {
+            None => Doubt::None,
+            Some(_) if !self.landing().is_zero() => Doubt::Fresh,
+            Some(_) => Doubt::Old,
+        }
+    }
+}
+
 impl<C: Clock + 'static> Registrar<C> {
     /// Asks until the stop. What is open then is asked again after the next start.
     pub(crate) async fn run(self: Arc<Self>, stopping: Stopping) {
-        let turns = Arc::new(Semaphore::new(AT_ONCE));
         let mut backoff = Backoff::new(self.ids.clone());
         let mut tasks = JoinSet::new();
-        let mut in_flight: HashMap<Id, String> = HashMap::new();
+        let mut asking: HashMap<Id, RequestId> = HashMap::new();
+        // In the order of their turns, so that whoever waits longest is asked first.
+        let mut waiting: BTreeMap<(Instant, RequestId), Waiting> = BTreeMap::new();
+        let mut sweep = tokio::time::interval(SWEEP);
+        sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut look = true;
         while !stopping.is_stopped() {
-            let free = OPEN_MAX - in_flight.len();
-            let held: Vec<String> = in_flight.values().cloned().collect();
-            let open = match self.store.questions(&held, free).await {
-                Ok(open) => open,
-                Err(e) => {
-                    tracing::warn!(error = %e, "cannot read what the DICT has to be asked");
-                    backoff.wait(None, &stopping).await;
-                    continue;
+            if std::mem::take(&mut look) {
+                let here = asking.values().chain(waiting.keys().map(|(_, id)| id));
+                let here: Vec<String> = here.map(ToString::to_string).collect();
+                match self.store.questions(&here, WAITING_MAX - waiting.len()).await {
+                    Ok(open) => {
+                        backoff.reset();
+                        let now = Instant::now();
+                        for open in open {
+                            let id = open.registration.request_id;
+                            waiting.insert((now, id), Waiting::new(open, &self.ids));
+                        }
+                    }
+                    Err(e) => {
+                        tracing::warn!(error = %e, "cannot read what the DICT has to be asked");
+                        backoff.wait(None, &stopping).await;
+                        look = true;
+                    }
                 }
-            };
-            backoff.reset();
-            for question in open {
-                let id = question.registration.request_id.to_string();
-                let answered = self.clone().answer(question, turns.clone(), stopping.clone());
-                in_flight.insert(tasks.spawn(answered).id(), id);
             }
-            metrics::gauge!("bank_key_questions").set(u32::try_from(in_flight.len()).unwrap_or(u32::MAX));
+            while asking.len() < AT_ONCE
+                && let Some(next) = waiting.first_entry()
+                && next.key().0 <= Instant::now()
+            {
+                let ((_, id), next) = next.remove_entry();
+                let attempt = self.clone().attempt(next, stopping.clone());
+                asking.insert(tasks.spawn(attempt).id(), id);
+            }
+            let open = asking.len() + waiting.len();
+            metrics::gauge!("bank_key_questions").set(u32::try_from(open).unwrap_or(u32::MAX));
+            let due = waiting.first_key_value().map(|((due, _), _)| *due);
             tokio::select! {
                 () = stopping.stopped() => {}
-                () = self.bells.keys.notified(), if in_flight.len() < OPEN_MAX => {}
-                () = tokio::time::sleep(SWEEP), if in_flight.len() < OPEN_MAX => {}
+                () = self.bells.keys.notified() => look = true,
+                _ = sweep.tick() => look = true,
+                () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)),
+                    if due.is_some() && asking.len() < AT_ONCE => {}
                 Some(ended) = tasks.join_next_with_id() => {
-                    in_flight.remove(&ended.as_ref().map_or_else(tokio::task::JoinError::id, |(id, ())| *id));
-                    while let Some(ended) = tasks.try_join_next_with_id() {
-                        in_flight.remove(&ended.as_ref().map_or_else(tokio::task::JoinError::id, |(id, ())| *id));
+                    let id = ended.as_ref().map_or_else(tokio::task::JoinError::id, |(id, _)| *id);
+                    let asked = asking.remove(&id);
+                    if let (Some(request), Ok((_, Some((pause, again))))) = (asked, ended) {
+                        waiting.insert((Instant::now() + pause, request), again);
                     }
                 }
             }
         }
     }
 
-    /// One question, until its answer is in the book.
-    #[tracing::instrument(name = "key", skip_all, fields(key.request_id = %open.registration.request_id))]
-    async fn answer(self: Arc<Self>, open: OpenQuestion, turns: Arc<Semaphore>, stopping: Stopping) {
-        let id = open.registration.request_id;
-        let Some(event) = self.ask(&open, &turns, &stopping).await else {
-            return;
-        };
-        match &event {
-            KeyEvent::Refused(why) => {
-                tracing::info!(key.request_id = %id, why = why.as_str(), "the DICT does not register a key");
-            }
-            KeyEvent::RemovalRefused(why) => {
-                tracing::warn!(key.request_id = %id, why = why.as_str(), "the DICT does not remove a key");
-            }
-            KeyEvent::Asking | KeyEvent::Created { .. } | KeyEvent::Removed | KeyEvent::Missing => {}
-        }
-        if !self.book(id, event).await {
-            Backoff::new(self.ids.clone())
-                .wait(Some(POISON_PAUSE), &stopping)
-                .await;
-        }
-    }
-
-    /// Asks until there is an answer; nothing when the bank stops first.
-    async fn ask(&self, open: &OpenQuestion, turns: &Semaphore, stopping: &Stopping) -> Option<KeyEvent> {
-        let id = open.registration.request_id;
-        let mut backoff = Backoff::new(self.ids.clone());
-        let mut doubt = open.sent;
-        let mut attempts = 0_u32;
+    /// Asks once and books the answer; gives when to ask again where there is none, or none that can be booked.
+    #[tracing::instrument(name = "key", skip_all, fields(key.request_id = %waiting.open.registration.request_id))]
+    async fn attempt(
+        self: Arc<Self>,
+        mut waiting: Waiting,
+        stopping: Stopping,
+    ) -> Option<(Duration, Waiting)> {
+        let id = waiting.open.registration.request_id;
         // Before the first question leaves, the store says that it may have.
-        while !open.sent && !self.book(id, KeyEvent::Asking).await {
-            if !backoff.wait(Some(POISON_PAUSE), stopping).await {
-                return None;
+        if !waiting.open.sent {
+            if !self.book(id, KeyEvent::Asking).await {
+                return Some((POISON_PAUSE, waiting));
             }
+            waiting.open.sent = true;
         }
-        loop {
-            let asked = async {
-                let _turn = turns.acquire().await.expect("the semaphore is never closed");
-                self.ask_once(open, doubt).await
-            };
-            let heard = tokio::select! {
-                () = stopping.stopped() => return None,
-                heard = asked => heard,
-            };
-            doubt = match heard {
-                Ok(event) => return Some(event),
-                Err(doubt) => doubt,
-            };
-            attempts += 1;
-            if attempts >= WARN_FROM {
-                tracing::warn!(key.request_id = %id, attempts, "the DICT has not answered about a key yet");
+        let doubt = waiting.doubt();
+        let heard = tokio::select! {
+            () = stopping.stopped() => return None,
+            heard = self.ask_once(&waiting.open, doubt) => heard,
+        };
+        match heard {
+            Ok(event) => {
+                tell(id, &event);
+                let booked = self.book(id, event).await;
+                return (!booked).then_some((POISON_PAUSE, waiting));
             }
-            if !backoff.wait(None, stopping).await {
-                return None;
-            }
+            Err(Next::NotYet) => return Some((waiting.landing(), waiting)),
+            Err(Next::InDoubt) => waiting.doubted = Some(Instant::now()),
+            Err(Next::Again) => {}
         }
+        waiting.attempts += 1;
+        if waiting.attempts >= WARN_FROM {
+            let attempts = waiting.attempts;
+            tracing::warn!(attempts, "the DICT has not answered about a key yet");
+        }
+        Some((waiting.backoff.pause(None), waiting))
     }
 
-    /// Asks once: what happened, or whether this or an earlier attempt may have been carried out.
-    async fn ask_once(&self, open: &OpenQuestion, doubt: bool) -> Result<KeyEvent, bool> {
+    /// Asks once: what happened, or what to do next.
+    async fn ask_once(&self, open: &OpenQuestion, doubt: Doubt) -> Result<KeyEvent, Next> {
         let OpenQuestion {
             registration,
             account,
@@ -151,16 +210,22 @@ impl<C: Clock + 'static> Registrar<C> {
         } = open;
         match (open.question, &registration.key) {
             (Question::Create, key) => {
-                let (request_id, kind) = (registration.request_id, registration.kind);
-                let made = self
-                    .directory
-                    .create(request_id, kind, key.as_ref(), account, open.opened_at);
-                let said = made.await;
+                let said = self.directory.create(registration, account, open.opened_at);
+                let said = said.await;
                 count("create", &said);
+                let refused = |why| KeyEvent::Refused {
+                    why,
+                    doubt: doubt != Doubt::None,
+                };
                 match judge_creation(said, doubt) {
                     Heard::Done((key, stored_at)) => Ok(KeyEvent::Created { key, stored_at }),
-                    Heard::Refused(why) => Ok(KeyEvent::Refused(why)),
-                    Heard::Again { doubt } => Err(doubt),
+                    Heard::Refused(why) => Ok(refused(why)),
+                    Heard::InTheWay => match key {
+                        Some(key) => self.clear(key).await.map(refused),
+                        None => Ok(refused(DictRefusal::AlreadyExists)),
+                    },
+                    Heard::NotYet => Err(Next::NotYet),
+                    Heard::Again { unknown } => Err(Next::again(unknown)),
                 }
             }
             (Question::Remove, Some(key)) => {
@@ -171,11 +236,27 @@ impl<C: Clock + 'static> Registrar<C> {
                 match judge_removal(said, doubt) {
                     Heard::Done(()) => Ok(KeyEvent::Removed),
                     Heard::Refused(why) => Ok(KeyEvent::RemovalRefused(why)),
-                    Heard::Again { doubt } => Err(doubt),
+                    Heard::NotYet => Err(Next::NotYet),
+                    Heard::Again { unknown } => Err(Next::again(unknown)),
+                    Heard::InTheWay => Err(Next::Again),
                 }
             }
             // The store's own rule keeps this from happening: only a requested key may be unknown.
             (Question::Remove, None) => Ok(KeyEvent::RemovalRefused(DictRefusal::NotFound)),
+        }
+    }
+
+    /// Removes an entry of this bank that the copy knows nothing of, so that the registration can go on; or why the
+    /// DICT keeps it.
+    async fn clear(&self, key: &Key) -> Result<DictRefusal, Next> {
+        tracing::warn!(
+            "the DICT has a key that the bank's copy does not know; it is removed and registered anew"
+        );
+        let said = self.directory.clear(key).await;
+        count("clear", &said);
+        match judge_removal(said, Doubt::None) {
+            Heard::Refused(why) => Ok(why),
+            Heard::Done(()) | Heard::InTheWay | Heard::NotYet | Heard::Again { .. } => Err(Next::Again),
         }
     }
 
@@ -186,71 +267,127 @@ impl<C: Clock + 'static> Registrar<C> {
         !matches!(booked.as_deref(), None | Some([Outcome::Poisoned]))
     }
 
-    /// Asks once for every active key whether the DICT still has it. That somebody has it is all that this
-    /// tells: whose it is, the reconciliation by content identifiers will.
-    pub(crate) async fn check(self: Arc<Self>, stopping: Stopping) {
+    /// Compares every key with the DICT, at once and from time to time, until the stop.
+    pub(crate) async fn compare(self: Arc<Self>, stopping: Stopping) {
         let mut backoff = Backoff::new(self.ids.clone());
-        let (mut after, mut checked, mut missing) = (String::new(), 0, 0);
-        loop {
-            let batch = match self.check_batch(&after).await {
-                Ok(None) => break,
-                Ok(Some(batch)) => batch,
-                Err(why) => {
-                    tracing::warn!(why, "cannot compare the bank's keys with the DICT yet");
-                    if !backoff.wait(None, &stopping).await {
-                        return;
+        while !stopping.is_stopped() {
+            let mut round = Round::default();
+            while !round.is_over {
+                match self.compare_batch(&mut round).await {
+                    Ok(()) => backoff.reset(),
+                    Err(why) => {
+                        tracing::warn!(why, "cannot compare the bank's keys with the DICT yet");
+                        if !backoff.wait(None, &stopping).await {
+                            return;
+                        }
+                        continue;
                     }
-                    continue;
                 }
-            };
-            backoff.reset();
-            after = batch.last;
-            checked += batch.checked;
-            missing += batch.missing;
-            if batch.checked < CHECK_MAX {
-                break;
+                let pause = if round.is_over {
+                    Duration::ZERO
+                } else {
+                    CHECK_PAUSE
+                };
+                tokio::select! {
+                    () = stopping.stopped() => return,
+                    () = tokio::time::sleep(pause) => {}
+                }
             }
+            self.repair(round).await;
             tokio::select! {
                 () = stopping.stopped() => return,
-                () = tokio::time::sleep(CHECK_PAUSE) => {}
+                () = tokio::time::sleep(COMPARE_EVERY) => {}
             }
         }
-        tracing::info!(
-            checked,
-            missing,
-            "the bank's active keys were compared with the DICT"
-        );
-        stopping.stopped().await;
     }
 
-    async fn check_batch(&self, after: &str) -> Result<Option<Checked>, String> {
-        let active = self.store.active_keys(after, CHECK_MAX).await;
-        let active: Vec<(RequestId, Key)> = active.map_err(|e| e.to_string())?;
-        let Some((last, _)) = active.last() else {
-            return Ok(None);
+    /// The next two hundred. That somebody has an active key is all that this tells of it: whose it is, the
+    /// reconciliation by content identifiers will.
+    async fn compare_batch(&self, round: &mut Round) -> Result<(), String> {
+        let batch = self.store.comparable(&round.after, CHECK_MAX).await;
+        let batch = batch.map_err(|e| e.to_string())?;
+        let Some(last) = batch.last() else {
+            round.is_over = true;
+            return Ok(());
         };
-        let keys: Vec<String> = active.iter().map(|(_, key)| key.as_str().to_owned()).collect();
+        let keys: Vec<String> = batch.iter().map(|one| one.key.as_str().to_owned()).collect();
         let there = self.directory.check(&keys).await?;
-        let gone = active.iter().zip(there).filter(|(_, there)| !there);
-        let mut missing = 0;
-        for ((id, _), _) in gone {
-            tracing::warn!(key.request_id = %id, "the DICT has an active key of ours no more; it is marked as lost");
-            self.book(*id, KeyEvent::Missing).await;
-            missing += 1;
+        for (one, there) in batch.iter().zip(there) {
+            round.active += usize::from(one.active);
+            match (one.active, there) {
+                (true, false) => round.missing.push(one.request_id),
+                (false, true) => self.found(one).await,
+                (true, true) | (false, false) => {}
+            }
         }
-        Ok(Some(Checked {
-            last: last.to_string(),
-            checked: active.len(),
-            missing,
-        }))
+        last.key.as_str().clone_into(&mut round.after);
+        round.is_over = batch.len() < CHECK_MAX;
+        Ok(())
+    }
+
+    /// A key that had ended here is there: whose, a look-up for its former owner tells.
+    async fn found(&self, one: &Comparable) {
+        let now = self.clock.now().to_millis();
+        let id = EndToEndId::new(self.ours, now, self.ids.u128());
+        let event = match self.directory.look_up(&one.key, one.holder, id).await {
+            Err(LookupFailure::Refused(DictRefusal::BookTransfer)) => KeyEvent::Present,
+            Ok(entry) if entry.account.participant != self.ours => KeyEvent::Elsewhere,
+            // The next comparison asks again.
+            Ok(_) | Err(_) => return,
+        };
+        if event == KeyEvent::Present {
+            tracing::warn!(key.request_id = %one.request_id, "the DICT has a key of ours that had ended here");
+        }
+        self.book(one.request_id, event).await;
+    }
+
+    async fn repair(&self, round: Round) {
+        let (compared, missing) = (round.active, round.missing.len());
+        metrics::gauge!("bank_keys_missing").set(u32::try_from(missing).unwrap_or(u32::MAX));
+        if !is_plausible_loss(compared, missing) {
+            tracing::error!(
+                compared,
+                missing,
+                "the DICT does not know so many of the bank's active keys that none is marked as lost: \
+                 look whether it is the right one"
+            );
+            return;
+        }
+        for id in round.missing {
+            tracing::warn!(key.request_id = %id, "the DICT has an active key of ours no more; it is marked as lost");
+            let again = RequestId::new(self.ids.u128());
+            self.book(id, KeyEvent::Missing { again }).await;
+        }
+        tracing::info!(compared, missing, "the bank's keys were compared with the DICT");
     }
 }
 
-/// What one checkKeys came to.
-struct Checked {
-    last: String,
-    checked: usize,
-    missing: usize,
+/// One comparison of all keys.
+#[derive(Default)]
+struct Round {
+    /// The last key that was compared.
+    after: String,
+    /// Active keys compared.
+    active: usize,
+    missing: Vec<RequestId>,
+    is_over: bool,
+}
+
+fn tell(id: RequestId, event: &KeyEvent) {
+    match event {
+        KeyEvent::Refused { why, .. } => {
+            tracing::info!(key.request_id = %id, why = why.as_str(), "the DICT does not register a key");
+        }
+        KeyEvent::RemovalRefused(why) => {
+            tracing::warn!(key.request_id = %id, why = why.as_str(), "the DICT does not remove a key");
+        }
+        KeyEvent::Asking
+        | KeyEvent::Created { .. }
+        | KeyEvent::Removed
+        | KeyEvent::Missing { .. }
+        | KeyEvent::Present
+        | KeyEvent::Elsewhere => {}
+    }
 }
 
 fn count<T>(operation: &'static str, said: &Said<T>) {

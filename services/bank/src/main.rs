@@ -182,7 +182,10 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
         np_base,
         ispb: config.about.ispb,
         signer: config.signer,
-        keys: Arc::new(DictKeys(config.dict)),
+        keys: Arc::new(DictKeys {
+            keys: config.dict,
+            clock,
+        }),
     };
     let directory = Directory::new(dict, config.about.ispb);
     let registrar = Arc::new(Registrar {
@@ -195,7 +198,7 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
         ids: ids.clone(),
     });
     lifecycle.spawn("registrar", registrar.clone().run(stopping.clone()));
-    lifecycle.spawn("key check", registrar.check(stopping.clone()));
+    lifecycle.spawn("key comparison", registrar.compare(stopping.clone()));
 
     let app = App {
         about: config.about,

@@ -234,6 +234,17 @@ pub enum Said<T> {
     Unknown,
 }
 
+/// Whether an earlier attempt of a question got no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doubt {
+    /// None did: whatever the DICT says now is all that there is.
+    None,
+    /// One may have been carried out, or may be yet: it can still be on its way.
+    Fresh,
+    /// One may have been carried out, and none can be any more.
+    Old,
+}
+
 /// What an answer comes to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Heard<T> {
@@ -241,48 +252,68 @@ pub enum Heard<T> {
     Done(T),
     /// It is not so in the DICT, and asking again would not change that.
     Refused(DictRefusal),
+    /// The DICT has the key for this very customer and bank by another request: that entry has to go first.
+    InTheWay,
+    /// It may be so; certain only once no earlier attempt can arrive any more. Then the question is asked again.
+    NotYet,
     /// The same question has to be asked again.
     Again {
-        /// Whether some attempt so far may have been carried out.
-        doubt: bool,
+        /// Whether this attempt may have been carried out, or may be yet.
+        unknown: bool,
     },
 }
 
-/// What an answer to createEntry means. `doubt`: an earlier attempt with this RequestId may have been carried
-/// out, so that only an answer of the directory itself ends the question.
+/// What an answer to createEntry means. An attempt in doubt is one with the same RequestId, so the entry that it
+/// made is told at once; that there is none is believed only once no attempt can arrive any more.
 #[must_use]
-pub fn judge_creation<T>(said: Said<T>, doubt: bool) -> Heard<T> {
+pub fn judge_creation<T>(said: Said<T>, doubt: Doubt) -> Heard<T> {
     match said {
         Said::Done(entry) => Heard::Done(entry),
-        Said::NotSent => Heard::Again { doubt },
-        Said::Unknown => Heard::Again { doubt: true },
+        Said::NotSent => Heard::Again { unknown: false },
+        Said::Unknown => Heard::Again { unknown: true },
+        Said::Refused(DictRefusal::AlreadyExists) => Heard::InTheWay,
         Said::Refused(why) => refused(why, doubt),
     }
 }
 
 /// What an answer to deleteEntry means. An entry that is not there is removed, and so is one that is another
-/// bank's by now.
+/// bank's by now. While an attempt may still arrive the key is not free: it would remove its next entry too.
 #[must_use]
-pub fn judge_removal(said: Said<()>, doubt: bool) -> Heard<()> {
+pub fn judge_removal(said: Said<()>, doubt: Doubt) -> Heard<()> {
     use DictRefusal as R;
     match said {
         Said::Done(())
         | Said::Refused(R::NotFound | R::OwnedByDifferentPerson | R::InCustodyOfDifferentParticipant) => {
-            Heard::Done(())
+            match doubt {
+                Doubt::Fresh => Heard::NotYet,
+                Doubt::None | Doubt::Old => Heard::Done(()),
+            }
         }
-        Said::NotSent => Heard::Again { doubt },
-        Said::Unknown => Heard::Again { doubt: true },
+        Said::NotSent => Heard::Again { unknown: false },
+        Said::Unknown => Heard::Again { unknown: true },
         Said::Refused(why) => refused(why, doubt),
     }
 }
 
-fn refused<T>(why: DictRefusal, doubt: bool) -> Heard<T> {
+fn refused<T>(why: DictRefusal, doubt: Doubt) -> Heard<T> {
     match (why.moment(), doubt) {
-        (Moment::Decided, _) | (Moment::Door, false) => Heard::Refused(why),
-        (Moment::Door, true) => Heard::Again { doubt: true },
-        (Moment::Later, doubt) => Heard::Again { doubt },
-        (Moment::Unknown, _) => Heard::Again { doubt: true },
+        (Moment::Decided, Doubt::None | Doubt::Old) | (Moment::Door, Doubt::None) => Heard::Refused(why),
+        (Moment::Decided, Doubt::Fresh) => Heard::NotYet,
+        (Moment::Door, Doubt::Fresh | Doubt::Old) | (Moment::Later, _) => Heard::Again { unknown: false },
+        (Moment::Unknown, _) => Heard::Again { unknown: true },
     }
+}
+
+/// Keys that may go missing at the DICT by themselves, however few there are.
+const MISSING_MAX: usize = 2;
+/// Of this many keys one may, where there are more.
+const ONE_MISSING_IN: usize = 10;
+
+/// Whether the DICT can have lost so many of the bank's keys. More are a DICT that was restored from too old a copy,
+/// or another one: nothing here follows it until somebody has looked.
+#[must_use]
+pub fn is_plausible_loss(compared: usize, missing: usize) -> bool {
+    missing <= MISSING_MAX || missing.saturating_mul(ONE_MISSING_IN) <= compared
 }
 
 #[cfg(test)]
@@ -301,47 +332,68 @@ mod tests {
     #[test]
     fn a_refusal_at_the_door_proves_nothing_once_an_attempt_is_in_doubt() {
         let forbidden = || Said::<()>::Refused(DictRefusal::Forbidden);
+        let again = Heard::Again { unknown: false };
         assert_eq!(
-            judge_creation(forbidden(), false),
+            judge_creation(forbidden(), Doubt::None),
             Heard::Refused(DictRefusal::Forbidden)
         );
-        assert_eq!(judge_creation(forbidden(), true), Heard::Again { doubt: true });
-        assert_eq!(judge_removal(forbidden(), true), Heard::Again { doubt: true });
-        let decided = Said::<()>::Refused(DictRefusal::LimitExceeded);
-        assert_eq!(
-            judge_creation(decided, true),
-            Heard::Refused(DictRefusal::LimitExceeded)
-        );
+        for doubt in [Doubt::Fresh, Doubt::Old] {
+            assert_eq!(judge_creation(forbidden(), doubt), again);
+            assert_eq!(judge_removal(forbidden(), doubt), again);
+        }
+    }
+
+    #[test]
+    fn no_end_is_believed_while_an_attempt_may_still_arrive() {
+        let decided = || Said::<()>::Refused(DictRefusal::LimitExceeded);
+        let end = Heard::Refused(DictRefusal::LimitExceeded);
+        assert_eq!(judge_creation(decided(), Doubt::Fresh), Heard::NotYet);
+        assert_eq!(judge_creation(decided(), Doubt::Old), end);
+        assert_eq!(judge_removal(Said::Done(()), Doubt::Fresh), Heard::NotYet);
+        assert_eq!(judge_removal(Said::Done(()), Doubt::Old), Heard::Done(()));
+        assert_eq!(judge_creation(Said::Done(()), Doubt::Fresh), Heard::Done(()));
     }
 
     #[test]
     fn what_was_not_carried_out_leaves_no_doubt_and_what_may_have_been_does() {
+        let again = Heard::Again { unknown: false };
         for later in [DictRefusal::RateLimited, DictRefusal::Unavailable] {
-            assert_eq!(
-                judge_creation(Said::<()>::Refused(later), false),
-                Heard::Again { doubt: false }
-            );
+            assert_eq!(judge_creation(Said::<()>::Refused(later), Doubt::None), again);
         }
-        assert_eq!(
-            judge_creation(Said::<()>::NotSent, false),
-            Heard::Again { doubt: false }
-        );
+        assert_eq!(judge_creation(Said::<()>::NotSent, Doubt::None), again);
         for unknown in [Said::Unknown, Said::<()>::Refused(DictRefusal::Fault)] {
-            assert_eq!(judge_creation(unknown, false), Heard::Again { doubt: true });
+            assert_eq!(
+                judge_creation(unknown, Doubt::None),
+                Heard::Again { unknown: true }
+            );
         }
     }
 
     #[test]
-    fn a_key_that_is_not_there_is_removed() {
+    fn a_key_that_is_not_there_is_removed_and_one_of_ours_is_in_the_way() {
         for gone in [
             DictRefusal::NotFound,
             DictRefusal::InCustodyOfDifferentParticipant,
         ] {
-            assert_eq!(judge_removal(Said::Refused(gone), true), Heard::Done(()));
+            assert_eq!(judge_removal(Said::Refused(gone), Doubt::Old), Heard::Done(()));
         }
         assert_eq!(
-            judge_creation(Said::<()>::Refused(DictRefusal::NotFound), false),
+            judge_creation(Said::<()>::Refused(DictRefusal::NotFound), Doubt::None),
             Heard::Refused(DictRefusal::NotFound)
         );
+        for doubt in [Doubt::None, Doubt::Fresh, Doubt::Old] {
+            let exists = Said::<()>::Refused(DictRefusal::AlreadyExists);
+            assert_eq!(judge_creation(exists, doubt), Heard::InTheWay);
+        }
+    }
+
+    #[test]
+    fn a_dict_that_lost_nearly_everything_is_not_believed() {
+        for (compared, missing) in [(1, 1), (2, 2), (30, 3), (1_000, 100), (0, 0)] {
+            assert!(is_plausible_loss(compared, missing), "{missing} of {compared}");
+        }
+        for (compared, missing) in [(3, 3), (29, 3), (1_000, 101)] {
+            assert!(!is_plausible_loss(compared, missing), "{missing} of {compared}");
+        }
     }
 }

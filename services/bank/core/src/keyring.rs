@@ -24,6 +24,8 @@ pub struct Registration {
     pub wish: Option<OrderKey>,
     /// When it was asked for.
     pub requested_at: Timestamp,
+    /// Nobody asked: the DICT had lost the key, and gets it again.
+    pub repairs: bool,
     /// How far it got.
     pub state: KeyState,
 }
@@ -45,6 +47,8 @@ pub enum KeyState {
     Refused {
         /// Why.
         why: DictRefusal,
+        /// An attempt got no answer: the DICT is asked now and then whether it has the key all the same.
+        doubt: bool,
     },
     /// The DICT has to be asked to remove it until it is known to be gone.
     Removing {
@@ -53,7 +57,8 @@ pub enum KeyState {
     },
     /// It was removed.
     Removed,
-    /// It was active here, and the DICT has it no more: somebody has to look into it.
+    /// It was active here, and the DICT has it no more, though nobody here asked for that. A key that the customer
+    /// chose is registered anew; a random one cannot be, and is active again should the DICT find it.
     Lost,
 }
 
@@ -133,6 +138,8 @@ pub enum KeyStage {
     RemovalRefused,
     /// The DICT has it no more, and nobody here asked for that.
     Lost,
+    /// The DICT has it, although it had ended here.
+    Found,
 }
 
 impl KeyStage {
@@ -154,6 +161,7 @@ impl KeyStage {
             Self::Removed => "removed",
             Self::RemovalRefused => "removal_refused",
             Self::Lost => "lost",
+            Self::Found => "found",
         }
     }
 }
@@ -261,19 +269,31 @@ pub enum KeyEvent {
         stored_at: Timestamp,
     },
     /// The DICT has no such entry, for good.
-    Refused(DictRefusal),
+    Refused {
+        /// Why.
+        why: DictRefusal,
+        /// An attempt got no answer.
+        doubt: bool,
+    },
     /// The DICT has the entry no more.
     Removed,
     /// The DICT keeps the entry.
     RemovalRefused(DictRefusal),
     /// Asked for the keys it has, the DICT did not know this one.
-    Missing,
+    Missing {
+        /// The request by which it is registered anew.
+        again: RequestId,
+    },
+    /// The DICT has the key for this bank.
+    Present,
+    /// The DICT has the key for another bank.
+    Elsewhere,
 }
 
 /// What the shell knows before it asks: everything that a batch names.
 #[derive(Clone, Debug, Default)]
 pub struct KeyFacts {
-    /// Registrations by request, by the caller's name, and the live ones by key.
+    /// Registrations by request, by the caller's name, and the live ones of every key among them.
     pub registrations: Vec<Registration>,
     /// Confirmed contacts: of whom, and which.
     pub contacts: Vec<(TaxId, Key)>,
@@ -352,6 +372,7 @@ impl Keyring {
             key,
             wish: wish.name.clone(),
             requested_at: wish.at,
+            repairs: false,
             state: KeyState::Requested { sent: false },
         };
         self.registrations.insert(id, registration);
@@ -418,9 +439,9 @@ impl Keyring {
                 self.step(id, KeyStage::Event, now, None);
                 self.step(id, KeyStage::Confirmed, now, None);
             }
-            (KeyState::Requested { .. }, KeyEvent::Refused(why)) => {
+            (KeyState::Requested { .. }, KeyEvent::Refused { why, doubt }) => {
                 self.step(id, KeyStage::Refused, now, Some(why.as_str().to_owned()));
-                self.turn(id, KeyState::Refused { why });
+                self.turn(id, KeyState::Refused { why, doubt });
             }
             (KeyState::Removing { .. }, KeyEvent::Removed) => {
                 self.turn(id, KeyState::Removed);
@@ -430,9 +451,14 @@ impl Keyring {
                 self.step(id, KeyStage::RemovalRefused, now, Some(why.as_str().to_owned()));
                 self.turn(id, KeyState::Active { kept: Some(why) });
             }
-            (KeyState::Active { .. }, KeyEvent::Missing) => {
+            (KeyState::Active { .. }, KeyEvent::Missing { again }) => {
                 self.turn(id, KeyState::Lost);
                 self.step(id, KeyStage::Lost, now, None);
+                self.register_anew(id, again, now);
+            }
+            (state, KeyEvent::Present) => self.found(id, &state, now),
+            (KeyState::Refused { why, doubt: true }, KeyEvent::Elsewhere) => {
+                self.turn(id, KeyState::Refused { why, doubt: false });
             }
             (
                 KeyState::Requested { .. }
@@ -443,12 +469,53 @@ impl Keyring {
                 | KeyState::Lost,
                 KeyEvent::Asking
                 | KeyEvent::Created { .. }
-                | KeyEvent::Refused(_)
+                | KeyEvent::Refused { .. }
                 | KeyEvent::Removed
                 | KeyEvent::RemovalRefused(_)
-                | KeyEvent::Missing,
+                | KeyEvent::Missing { .. }
+                | KeyEvent::Elsewhere,
             ) => {}
         }
+    }
+
+    /// The DICT lost a key: it gets it again, by a request of its own, unless only the DICT could draw it.
+    fn register_anew(&mut self, lost: RequestId, again: RequestId, now: Timestamp) {
+        let Some(known) = self.registrations.get(&lost) else {
+            return;
+        };
+        if known.kind == KeyType::Evp || self.registrations.contains_key(&again) {
+            return;
+        }
+        let registration = Registration {
+            request_id: again,
+            wish: None,
+            requested_at: now,
+            repairs: true,
+            state: KeyState::Requested { sent: false },
+            ..known.clone()
+        };
+        self.registrations.insert(again, registration);
+        self.created.insert(again);
+        self.step(again, KeyStage::Requested, now, None);
+    }
+
+    /// The DICT has a key that had ended here. One that the customer never gave up is theirs again; any other has
+    /// to go. While a registration of the key is open, that one settles it.
+    fn found(&mut self, id: RequestId, state: &KeyState, now: Timestamp) {
+        let Some(known) = self.registrations.get(&id) else {
+            return;
+        };
+        if known.key.as_ref().is_none_or(|key| self.live(key).is_some()) {
+            return;
+        }
+        let next = match state {
+            KeyState::Lost => KeyState::Active { kept: None },
+            KeyState::Refused { .. } if known.repairs => KeyState::Active { kept: None },
+            KeyState::Refused { .. } | KeyState::Removed => KeyState::Removing { sent: false },
+            KeyState::Requested { .. } | KeyState::Active { .. } | KeyState::Removing { .. } => return,
+        };
+        self.turn(id, next);
+        self.step(id, KeyStage::Found, now, None);
     }
 
     /// Everything that changed since [`Keyring::new`].

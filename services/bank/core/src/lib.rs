@@ -26,7 +26,7 @@ pub use book::{
     Accepted, Anomaly, AnomalyKind, Answer, Book, Changes, EarlyStatus, Facts, IncomingOrder, Order,
     OrderKey, OrderRefusal, StatusReport, Step,
 };
-pub use dict::{DictRefusal, Heard, Said, judge_creation, judge_removal};
+pub use dict::{DictRefusal, Doubt, Heard, Said, is_plausible_loss, judge_creation, judge_removal};
 pub use keyring::{
     KeyChanges, KeyEvent, KeyFacts, KeyRefusal, KeyStage, KeyState, KeyStep, KeyTaken, Keyring, Question,
     Registration, Wish,

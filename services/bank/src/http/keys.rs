@@ -80,7 +80,7 @@ impl From<KeyLine> for KeyView {
     fn from(line: KeyLine) -> Self {
         let registration = line.registration;
         let why = match &registration.state {
-            KeyState::Refused { why } | KeyState::Active { kept: Some(why) } => Some(why),
+            KeyState::Refused { why, .. } | KeyState::Active { kept: Some(why) } => Some(why),
             KeyState::Requested { .. }
             | KeyState::Active { kept: None }
             | KeyState::Removing { .. }

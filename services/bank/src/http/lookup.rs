@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
-use bank_core::{Account, AccountState, Counterparty, DictRefusal, KeyState, Lookup, OrderRefusal};
+use bank_core::{Account, AccountState, Counterparty, DictRefusal, KeyEvent, KeyState, Lookup, OrderRefusal};
 use pix_dict_api::Entry;
 use pix_domain::{EndToEndId, Key, Text};
 use serde::{Deserialize, Serialize};
@@ -16,6 +16,7 @@ use super::keys::segment;
 use super::problem::Refused;
 use super::request::field;
 use crate::dict::LookupFailure;
+use crate::work::KeyWork;
 
 /// `?branch=&number=` of the account that wants to pay.
 #[derive(Deserialize)]
@@ -39,7 +40,7 @@ pub(super) struct LookupView {
     own: bool,
 }
 
-/// `GET /api/keys/{key}/lookup?branch=&number=`.
+/// `POST /api/keys/{key}/lookup?branch=&number=`; by `GET` from programs only (see [`super::here`]).
 #[tracing::instrument(name = "look_up", skip_all)]
 pub(super) async fn look_up(
     State(app): State<Arc<App>>,
@@ -122,7 +123,7 @@ async fn elsewhere(app: &App, payer: &Account, key: &Key, id: EndToEndId) -> Res
         Ok(entry) => Ok(counterparty(entry)),
         Err(LookupFailure::Refused(why)) => {
             if why == DictRefusal::BookTransfer {
-                tracing::warn!("the DICT has a key of this bank that the bank's copy does not know");
+                begin_settling(app, key).await?;
             }
             Err(why.into())
         }
@@ -131,6 +132,17 @@ async fn elsewhere(app: &App, payer: &Account, key: &Key, id: EndToEndId) -> Res
             Err(Refused::dict_away())
         }
     }
+}
+
+/// The DICT has a key of this bank although it ended here: what has to follow is begun. One that the copy never knew
+/// is left to whoever registers it.
+async fn begin_settling(app: &App, key: &Key) -> Result<(), Refused> {
+    tracing::warn!("the DICT has a key of this bank that the bank's copy does not know");
+    if let Some(latest) = app.store.key(key.as_str()).await? {
+        let id = latest.registration.request_id;
+        app.books.keys(KeyWork::Heard(id, KeyEvent::Present)).await??;
+    }
+    Ok(())
 }
 
 fn counterparty(entry: Entry) -> Counterparty {

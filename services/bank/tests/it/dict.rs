@@ -39,6 +39,8 @@ pub(crate) enum Fate {
     DoneThenFault,
     /// It is done, and the answer cannot be trusted.
     DoneThenGarbage,
+    /// It gets no answer to be trusted, and is done when the test says so.
+    Stalls,
 }
 
 /// A question as it came.
@@ -56,11 +58,16 @@ struct State {
     carried_out: HashMap<RequestId, Key>,
     fates: VecDeque<Fate>,
     held: bool,
+    /// What stalled: method, path, body.
+    stalled: Vec<(Method, String, Bytes)>,
+    /// Account whose requests are turned away.
+    forbidden: Option<String>,
     asked: Vec<Question>,
 }
 
 /// The DICT.
 pub(crate) struct Dict {
+    desk: Arc<Desk>,
     state: Arc<Mutex<State>>,
     news: Arc<Notify>,
     address: SocketAddr,
@@ -95,13 +102,15 @@ impl Dict {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopping) = StopSwitch::new();
+        let serving = desk.clone();
         let handler = Arc::new(move |request: Request<Incoming>, _: Arc<Peer>| {
-            let desk = desk.clone();
+            let desk = serving.clone();
             async move { desk.answer(request).await }
         });
         let tls = pki.server_tls("dict");
         tokio::spawn(serve(listener, tls, ServerLimits::default(), handler, stopping));
         Self {
+            desk,
             state,
             news,
             address,
@@ -124,14 +133,32 @@ impl Dict {
         self.news.notify_waiters();
     }
 
+    /// What stalled arrives now.
+    pub(crate) fn land(&self) {
+        let stalled = std::mem::take(&mut self.state.lock().unwrap().stalled);
+        for (method, path, body) in stalled {
+            drop(self.desk.decide(&method, &path, Default::default(), &body));
+        }
+    }
+
+    /// Turns away what is asked for an account.
+    pub(crate) fn forbid(&self, number: &str) {
+        self.state.lock().unwrap().forbidden = Some(number.to_owned());
+    }
+
     /// Somebody at another bank has this key.
     pub(crate) fn plant(&self, key: &str, owner: &str, name: &str) {
+        self.plant_at(THEIRS, key, owner, name);
+    }
+
+    /// A customer of this participant has this key.
+    pub(crate) fn plant_at(&self, participant: &str, key: &str, owner: &str, name: &str) {
         let now = SystemClock.now().to_millis();
         let key = Key::guess(key).unwrap();
         let entry = Entry {
             key: key.clone(),
             account: Account {
-                participant: Ispb::parse(THEIRS.as_bytes()).unwrap(),
+                participant: Ispb::parse(participant.as_bytes()).unwrap(),
                 branch: Some(Branch::parse(b"0001").unwrap()),
                 number: AccountNumber::parse(b"200001").unwrap(),
                 kind: AccountType::Current,
@@ -204,10 +231,16 @@ impl Desk {
             let mut state = self.state.lock().unwrap();
             state.fates.pop_front().unwrap_or(Fate::Fine)
         };
-        let answer = if let Fate::TurnedAway(kind) = fate {
-            Err(Problem::new(kind, "as planned"))
-        } else {
-            self.decide(&method, &path, payer, &body)
+        let answer = match fate {
+            Fate::TurnedAway(kind) => Err(Problem::new(kind, "as planned")),
+            Fate::Stalls => {
+                let mut state = self.state.lock().unwrap();
+                state.stalled.push((method, path, body));
+                Ok((200, b"<nonsense/>".to_vec()))
+            }
+            Fate::Fine | Fate::DoneThenFault | Fate::DoneThenGarbage => {
+                self.decide(&method, &path, payer, &body)
+            }
         };
         loop {
             let told = self.news.notified();
@@ -222,8 +255,8 @@ impl Desk {
                 (500, seal_problem(&problem, &self.signer, "key-info-id"))
             }
             (_, Fate::DoneThenGarbage) => (200, b"<nonsense/>".to_vec()),
-            (Ok((status, bytes)), Fate::Fine | Fate::TurnedAway(_)) => (status, bytes),
-            (Err(problem), Fate::Fine | Fate::TurnedAway(_)) => (
+            (Ok((status, bytes)), Fate::Fine | Fate::TurnedAway(_) | Fate::Stalls) => (status, bytes),
+            (Err(problem), Fate::Fine | Fate::TurnedAway(_) | Fate::Stalls) => (
                 problem.status,
                 seal_problem(&problem, &self.signer, "key-info-id"),
             ),
@@ -287,6 +320,9 @@ impl Desk {
             violations,
             ..Problem::new(K::EntryInvalid, "fields are wrong")
         })?;
+        if state.forbidden.as_deref() == Some(new.account.number.as_str()) {
+            return Err(Problem::new(K::Forbidden, "as planned"));
+        }
         if let Some(key) = state.carried_out.get(&request_id) {
             return Ok((201, self.entry(EntryRoot::Create, &state.entries[key])));
         }

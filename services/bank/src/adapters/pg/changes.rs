@@ -436,11 +436,12 @@ async fn write_keys(
     keys: &KeyChanges,
     at: OffsetDateTime,
 ) -> Result<(), StoreError> {
-    for new in &keys.created {
-        insert_registration(tx, new).await?;
-    }
+    // First what frees a key, then what takes one.
     for next in &keys.updated {
         update_registration(tx, next).await?;
+    }
+    for new in &keys.created {
+        insert_registration(tx, new).await?;
     }
     if !keys.steps.is_empty() {
         let steps = &keys.steps;
@@ -485,8 +486,9 @@ async fn insert_registration(
 ) -> Result<(), StoreError> {
     let row = RegistrationRow::from(new);
     sqlx::query(
-        "INSERT INTO key_registration (request_id, account, kind, key, wish, requested_at, state, sent, refusal)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        "INSERT INTO key_registration (request_id, account, kind, key, wish, requested_at, state, sent, refusal,
+                                       repairs)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
     )
     .bind(row.request_id)
     .bind(row.account)
@@ -497,12 +499,14 @@ async fn insert_registration(
     .bind(row.state)
     .bind(row.sent)
     .bind(row.refusal)
+    .bind(row.repairs)
     .execute(&mut **tx)
     .await?;
     Ok(())
 }
 
-/// The condition says again what the core does: an end is final, and a key is never another one.
+/// The condition says again what the core does: what ended goes on only when the DICT has the key all the same, and
+/// a key is never another one.
 async fn update_registration(
     tx: &mut Transaction<'_, Postgres>,
     next: &Registration,
@@ -510,7 +514,11 @@ async fn update_registration(
     let row = RegistrationRow::from(next);
     let changed = sqlx::query(
         "UPDATE key_registration SET key = $2, state = $3, sent = $4, refusal = $5
-          WHERE request_id = $1 AND state IN ('requested', 'active', 'removing') AND (key IS NULL OR key = $2)",
+          WHERE request_id = $1 AND (key IS NULL OR key = $2)
+            AND (state IN ('requested', 'active', 'removing')
+                 OR (state IN ('refused', 'lost') AND $3 = 'active')
+                 OR (state IN ('refused', 'removed') AND $3 = 'removing')
+                 OR (state = 'refused' AND $3 = 'refused'))",
     )
     .bind(row.request_id)
     .bind(row.key)

@@ -245,7 +245,9 @@ async fn registrations(
     let rows: Vec<RegistrationRow> = sqlx::query_as(
         "SELECT * FROM key_registration
           WHERE request_id = ANY($1) OR wish = ANY($2)
-             OR (key = ANY($3) AND state IN ('requested', 'active', 'removing'))",
+             OR (state IN ('requested', 'active', 'removing')
+                 AND (key = ANY($3)
+                      OR key IN (SELECT key FROM key_registration WHERE request_id = ANY($1))))",
     )
     .bind(texts(&names.registrations))
     .bind(names.wishes.iter().map(OrderKey::as_str).collect::<Vec<_>>())

@@ -8,7 +8,7 @@ use sqlx::types::time::OffsetDateTime;
 
 use super::StoreError;
 use super::read::Reader;
-use super::rows::{RegistrationRow, corrupt, key, request_id};
+use super::rows::{RegistrationRow, corrupt, key, request_id, tax_id};
 
 /// Registrations that one list shows.
 const KEYS_MAX: i64 = 1000;
@@ -30,6 +30,16 @@ pub(crate) struct OpenQuestion {
     pub(crate) sent: bool,
     pub(crate) account: Account,
     pub(crate) opened_at: Timestamp,
+}
+
+/// A key whose state here is compared with the DICT's.
+#[derive(Debug)]
+pub(crate) struct Comparable {
+    pub(crate) request_id: RequestId,
+    pub(crate) key: Key,
+    /// The DICT is to have it; else it is to have it no more, or not yet again.
+    pub(crate) active: bool,
+    pub(crate) holder: TaxId,
 }
 
 impl Reader {
@@ -140,23 +150,32 @@ impl Reader {
         rows.into_iter().map(read).collect()
     }
 
-    /// Active keys in the order of their ids, from behind `after` on.
-    pub(crate) async fn active_keys(
-        &self,
-        after: &str,
-        limit: usize,
-    ) -> Result<Vec<(RequestId, Key)>, StoreError> {
-        let rows: Vec<(String, String)> = sqlx::query_as(
-            "SELECT request_id, key FROM key_registration
-              WHERE state = 'active' AND request_id > $1 ORDER BY request_id LIMIT $2",
+    /// What is to be compared with the DICT, in the order of the keys, from behind `after` on: active keys, and
+    /// ended ones that the DICT may have all the same; of several for one key, the latest.
+    pub(crate) async fn comparable(&self, after: &str, limit: usize) -> Result<Vec<Comparable>, StoreError> {
+        let rows: Vec<(String, String, bool, String)> = sqlx::query_as(
+            "SELECT DISTINCT ON (k.key) k.request_id, k.key, k.state = 'active', a.tax_id
+               FROM key_registration k JOIN account a ON a.id = k.account
+              WHERE k.key > $1
+                AND (k.state = 'active'
+                     OR (((k.state = 'refused' AND k.sent) OR (k.state = 'lost' AND k.kind = 'EVP'))
+                         AND NOT EXISTS (SELECT 1 FROM key_registration l WHERE l.key = k.key
+                                            AND l.state IN ('requested', 'active', 'removing'))))
+              ORDER BY k.key, k.requested_at DESC LIMIT $2",
         )
         .bind(after)
         .bind(i64::try_from(limit).unwrap_or(i64::MAX))
         .fetch_all(&self.0)
         .await?;
-        rows.iter()
-            .map(|(id, text)| Ok((request_id(id)?, key(text)?)))
-            .collect()
+        let read = |(id, text, active, holder): &(String, String, bool, String)| {
+            Ok(Comparable {
+                request_id: request_id(id)?,
+                key: key(text)?,
+                active: *active,
+                holder: tax_id(holder)?,
+            })
+        };
+        rows.iter().map(read).collect()
     }
 
     /// Confirmed phones and e-mails of a customer.

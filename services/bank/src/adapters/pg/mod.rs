@@ -19,7 +19,7 @@ use tracing::log::LevelFilter;
 
 pub(crate) use changes::{Batch, Inbound, Outbound};
 pub(crate) use facts::{Known, Names};
-pub(crate) use keys::{KeyLine, OpenQuestion};
+pub(crate) use keys::{Comparable, KeyLine, OpenQuestion};
 pub(crate) use read::{PaymentLine, Reader, Waiting};
 pub(crate) use seed::Customer;
 

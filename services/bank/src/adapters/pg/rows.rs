@@ -231,13 +231,14 @@ pub(super) struct RegistrationRow {
     pub(super) state: String,
     pub(super) sent: bool,
     pub(super) refusal: Option<String>,
+    pub(super) repairs: bool,
 }
 
 impl From<&Registration> for RegistrationRow {
     fn from(registration: &Registration) -> Self {
         let (sent, refusal) = match &registration.state {
             KeyState::Requested { sent } | KeyState::Removing { sent } => (*sent, None),
-            KeyState::Refused { why } => (true, Some(why.as_str().to_owned())),
+            KeyState::Refused { why, doubt } => (*doubt, Some(why.as_str().to_owned())),
             KeyState::Active { kept } => (true, kept.as_ref().map(|why| why.as_str().to_owned())),
             KeyState::Removed | KeyState::Lost => (true, None),
         };
@@ -251,6 +252,7 @@ impl From<&Registration> for RegistrationRow {
             state: registration.state.as_str().to_owned(),
             sent,
             refusal,
+            repairs: registration.repairs,
         }
     }
 }
@@ -267,6 +269,7 @@ impl TryFrom<RegistrationRow> for Registration {
             "active" => KeyState::Active { kept: refusal },
             "refused" => KeyState::Refused {
                 why: refusal.ok_or_else(corrupt("refusal of a key"))?,
+                doubt: row.sent,
             },
             "removing" => KeyState::Removing { sent: row.sent },
             "removed" => KeyState::Removed,
@@ -284,6 +287,7 @@ impl TryFrom<RegistrationRow> for Registration {
                 .map(|wish| OrderKey::parse(wish).map_err(|_| StoreError::Corrupt("wish")))
                 .transpose()?,
             requested_at: row.requested_at.into(),
+            repairs: row.repairs,
             state,
         })
     }
