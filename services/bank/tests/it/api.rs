@@ -164,12 +164,15 @@ async fn pages_of_other_sites_neither_look_keys_up_nor_remove_them() {
     let asked = dict.asked().len();
     let lookup = format!("/api/keys/%2B5561988880000/lookup?branch=0001&number={ANA}");
     let site = |site| ("Sec-Fetch-Site", site);
-    assert_eq!(ask(Method::GET, lookup.clone(), site("cross-site")).await, 403);
+    let browser = ("User-Agent", "Mozilla/5.0");
+    assert_eq!(ask(Method::GET, lookup.clone(), site("same-origin")).await, 403);
+    assert_eq!(ask(Method::GET, lookup.clone(), browser).await, 403, "a picture");
     let removal = format!("/api/keys/{ANA_CPF}");
     let origin = ("Origin", "http://evil.example");
     assert_eq!(ask(Method::DELETE, removal, origin).await, 403);
+    assert_eq!(ask(Method::POST, lookup.clone(), origin).await, 403);
     assert_eq!(dict.asked().len(), asked);
-    assert_eq!(ask(Method::GET, lookup, site("same-origin")).await, 404);
+    assert_eq!(ask(Method::POST, lookup, browser).await, 404);
     assert_eq!(dict.ours(), [ANA_CPF]);
 }
 

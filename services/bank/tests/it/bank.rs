@@ -390,7 +390,7 @@ impl Bank {
     /// Whom a key stands for, asked for an account.
     pub(crate) async fn look_up(&self, number: &str, key: &str) -> (u16, Value) {
         let path = format!("/api/keys/{}/lookup?branch=0001&number={number}", segment(key));
-        let (status, body) = self.call(Method::GET, &path, None).await;
+        let (status, body) = self.call(Method::POST, &path, None).await;
         (status.as_u16(), body)
     }
 
