@@ -132,7 +132,11 @@ impl<'a> BankKeys<'a> {
             payer.number
         );
         let asked = Instant::now();
-        let answer = self.http.get(self.port, &path).await.context(START)?;
+        let answer = self
+            .http
+            .post(self.port, &path, &json!({}), None)
+            .await
+            .context(START)?;
         let took = asked.elapsed();
         let found = self.taken(answer, "finds nobody by this key")?;
         let text = |name: &str| found[name].as_str().map(str::to_owned);

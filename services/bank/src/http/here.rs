@@ -3,16 +3,13 @@
 use std::net::IpAddr;
 
 use axum::extract::Request;
-use axum::http::header::{HOST, HeaderName, ORIGIN, USER_AGENT};
+use axum::http::header::{HOST, HeaderName, ORIGIN};
 use axum::http::{HeaderMap, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::uri::Authority;
 
 use super::problem::Refused;
-
-/// Where the page is from that made the browser ask, told to hosts that it trusts.
-const FETCH_SITE: &str = "sec-fetch-site";
 
 /// Refuses what a page of another site had a browser send.
 ///
@@ -33,13 +30,6 @@ pub(super) async fn guard(request: Request, next: Next) -> Response {
             !of.is_some_and(|of| of.eq_ignore_ascii_case(host))
         });
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
-    // A look-up spends a payer's tokens at the DICT. Any site may have a browser GET it, as a picture say, and over
-    // plain HTTP the browser does not tell whose page that was: browsers POST it, which our page does.
-    let is_browser = headers.contains_key(USER_AGENT) || headers.contains_key(FETCH_SITE);
-    if reads && is_browser && request.uri().path().ends_with("/lookup") {
-        return Refused::forbidden("look keys up by POST: by GET any site could make a browser do it")
-            .into_response();
-    }
     if !reads && foreign {
         return Refused::forbidden("only this bank's own page may send orders from a browser")
             .into_response();

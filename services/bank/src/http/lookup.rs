@@ -40,7 +40,8 @@ pub(super) struct LookupView {
     own: bool,
 }
 
-/// `POST /api/keys/{key}/lookup?branch=&number=`; by `GET` from programs only (see [`super::here`]).
+/// `POST /api/keys/{key}/lookup?branch=&number=`: it spends a payer's tokens at the DICT, and a `GET` any site could
+/// make a browser do.
 #[tracing::instrument(name = "look_up", skip_all)]
 pub(super) async fn look_up(
     State(app): State<Arc<App>>,

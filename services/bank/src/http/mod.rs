@@ -67,10 +67,7 @@ pub(crate) fn routes(app: Arc<App>) -> Router {
         )
         .route("/api/keys", get(keys::list).post(keys::register))
         .route("/api/keys/{key}", get(keys::show).delete(keys::remove))
-        .route(
-            "/api/keys/{key}/lookup",
-            get(lookup::look_up).post(lookup::look_up),
-        )
+        .route("/api/keys/{key}/lookup", post(lookup::look_up))
         .route("/api/totals", get(accounts::totals))
         .route("/api/payments", post(payments::pay))
         .route("/api/payments/{end_to_end_id}", get(payments::show))

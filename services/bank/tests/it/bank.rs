@@ -260,7 +260,10 @@ impl Bank {
 
     /// `Retry-After` of what a GET answers.
     pub(crate) async fn retry_after(&self, path: &str) -> Option<String> {
-        let answer = self.client.get(self.uri(path)).await.expect("the bank answers");
+        let request = Request::post(self.uri(path))
+            .body(Full::default())
+            .expect("a request");
+        let answer = self.client.request(request).await.expect("the bank answers");
         let value = answer.headers().get("Retry-After")?;
         Some(value.to_str().unwrap().to_owned())
     }

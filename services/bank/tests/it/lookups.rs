@@ -203,7 +203,12 @@ async fn a_look_up_that_the_dict_refuses_says_why_and_pays_nothing() {
         "/api/keys/52998224725/lookup",
         "/api/keys/52998224725/lookup?branch=x&number=100001",
     ] {
-        let (status, problem) = bank.call(Method::GET, path, None).await;
+        let method = if path.contains("/lookup") {
+            Method::POST
+        } else {
+            Method::GET
+        };
+        let (status, problem) = bank.call(method, path, None).await;
         assert_eq!(
             (status.as_u16(), &problem["status"]),
             (400, &json!(400)),

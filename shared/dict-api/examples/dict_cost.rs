@@ -1,4 +1,4 @@
-//! Microseconds per message, for a first idea: `cargo run --release -p pix-dict-api --example cost`.
+//! Microseconds per message, for a first idea: `cargo run --release -p pix-dict-api --example dict_cost`.
 
 #![expect(clippy::print_stdout, reason = "a report for people")]
 
