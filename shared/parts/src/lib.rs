@@ -28,6 +28,9 @@ use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 use std::ops::Range;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr, UnixListener};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 pub use error::PartError;
@@ -49,8 +52,8 @@ pub const STOP_GRACE: Duration = Duration::from_secs(15);
 /// between our look and the server's start.
 const PORTS: Range<u16> = 20_000..32_000;
 
-/// A TCP port of 127.0.0.1 that nobody listens on just now, by chance, so that those who ask at the same
-/// time get different ones.
+/// A TCP port of 127.0.0.1 that nobody listens on just now, by chance. It is this process's until its end: no
+/// other that asks here gets it, also while the server on it is not yet up or is being started again.
 ///
 /// # Errors
 /// When none is found.
@@ -60,10 +63,23 @@ pub fn free_port() -> io::Result<u16> {
     for _ in 0..ATTEMPTS_MAX {
         let chance = RandomState::new().build_hasher().finish() % u64::from(PORTS.end - PORTS.start);
         let port = PORTS.start + u16::try_from(chance).expect("below the length of the range");
-        match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
-            Ok(_) => return Ok(port),
+        match claim(port) {
+            Ok(()) => return Ok(port),
             Err(e) => last = e,
         }
     }
     Err(last)
+}
+
+/// A name that the kernel gives to one process at a time and takes back when that ends, without a file.
+fn claim(port: u16) -> io::Result<()> {
+    static CLAIMED: Mutex<Vec<UnixListener>> = Mutex::new(Vec::new());
+    let name = SocketAddr::from_abstract_name(format!("pix-port-{port}"))?;
+    let claimed = UnixListener::bind_addr(&name)?;
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
+    CLAIMED
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .push(claimed);
+    Ok(())
 }

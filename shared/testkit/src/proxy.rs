@@ -34,8 +34,14 @@ pub enum Fault {
 pub struct FaultProxy {
     address: SocketAddr,
     state: watch::Sender<State>,
-    connections: Arc<AtomicU64>,
+    counts: Arc<Counts>,
     _tasks: JoinSet<()>,
+}
+
+#[derive(Default)]
+struct Counts {
+    accepted: AtomicU64,
+    cut: AtomicU64,
 }
 
 /// The fault, and a number that tells when it was set again.
@@ -59,13 +65,13 @@ impl FaultProxy {
             fault: Fault::None,
             set: 0,
         });
-        let connections = Arc::new(AtomicU64::new(0));
+        let counts = Arc::new(Counts::default());
         let mut tasks = JoinSet::new();
-        tasks.spawn(accept(listener, upstream, watched, connections.clone()));
+        tasks.spawn(accept(listener, upstream, watched, counts.clone()));
         Self {
             address,
             state,
-            connections,
+            counts,
             _tasks: tasks,
         }
     }
@@ -89,7 +95,13 @@ impl FaultProxy {
     /// How many connections were accepted so far.
     #[must_use]
     pub fn connections(&self) -> u64 {
-        self.connections.load(Ordering::Relaxed)
+        self.counts.accepted.load(Ordering::Relaxed)
+    }
+
+    /// How many of them a fault has ended so far.
+    #[must_use]
+    pub fn cuts(&self) -> u64 {
+        self.counts.cut.load(Ordering::Relaxed)
     }
 }
 
@@ -97,7 +109,7 @@ async fn accept(
     listener: TcpListener,
     upstream: SocketAddr,
     state: watch::Receiver<State>,
-    connections: Arc<AtomicU64>,
+    counts: Arc<Counts>,
 ) {
     let mut tasks = JoinSet::new();
     loop {
@@ -105,16 +117,18 @@ async fn accept(
             Some(_) = tasks.join_next() => {}
             accepted = listener.accept() => {
                 let Ok((client, _)) = accepted else { return };
-                connections.fetch_add(1, Ordering::Relaxed);
-                tasks.spawn(relay(client, upstream, state.clone()));
+                counts.accepted.fetch_add(1, Ordering::Relaxed);
+                tasks.spawn(relay(client, upstream, state.clone(), counts.clone()));
             }
         }
     }
 }
 
 /// Both directions of one connection; the end of either cuts both.
-async fn relay(client: TcpStream, upstream: SocketAddr, state: watch::Receiver<State>) {
+async fn relay(client: TcpStream, upstream: SocketAddr, state: watch::Receiver<State>, counts: Arc<Counts>) {
+    let cut = || counts.cut.fetch_add(1, Ordering::Relaxed);
     if state.borrow().fault == Fault::Refuse {
+        cut();
         return;
     }
     let Ok(server) = TcpStream::connect(upstream).await else {
@@ -129,16 +143,27 @@ async fn relay(client: TcpStream, upstream: SocketAddr, state: watch::Receiver<S
     }
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
-    tokio::select! {
-        _ = pump(from_client, to_server, state.clone(), |fault| match fault {
+    let ended = tokio::select! {
+        ended = pump(from_client, to_server, state.clone(), |fault| match fault {
             Fault::CutRequestAfter(octets) => Some(octets),
             _ => None,
-        }) => {}
-        _ = pump(from_server, to_client, state, |fault| match fault {
+        }) => ended,
+        ended = pump(from_server, to_client, state, |fault| match fault {
             Fault::CutAnswerAfter(octets) => Some(octets),
             _ => None,
-        }) => {}
+        }) => ended,
+    };
+    if matches!(ended, Ok(End::Cut)) {
+        cut();
     }
+}
+
+/// Why one direction passes nothing any more.
+enum End {
+    /// A side closed it.
+    Closed,
+    /// The fault wants it.
+    Cut,
 }
 
 /// One direction, until it ends or is cut. `limit` is how many octets a fault lets through here.
@@ -147,7 +172,7 @@ async fn pump(
     mut to: OwnedWriteHalf,
     mut state: watch::Receiver<State>,
     limit: fn(Fault) -> Option<u64>,
-) -> io::Result<()> {
+) -> io::Result<End> {
     let mut chunk = vec![0_u8; 16 * 1024];
     let (mut set, mut passed) = (u64::MAX, 0_u64);
     loop {
@@ -157,7 +182,7 @@ async fn pump(
         }
         let allowed = limit(now.fault).map(|max| max.saturating_sub(passed));
         if now.fault == Fault::Refuse || allowed == Some(0) {
-            return Ok(());
+            return Ok(End::Cut);
         }
         let most = allowed
             .and_then(|n| usize::try_from(n).ok())
@@ -167,11 +192,11 @@ async fn pump(
             read = from.read(&mut chunk[..most]), if now.fault != Fault::Hold => read?,
             changed = state.changed() => match changed {
                 Ok(()) => continue,
-                Err(_) => return Ok(()), // the proxy is gone
+                Err(_) => return Ok(End::Closed), // the proxy is gone
             },
         };
         if read == 0 {
-            return Ok(());
+            return Ok(End::Closed);
         }
         if let Fault::Delay(span) = now.fault {
             tokio::time::sleep(span).await;

@@ -180,14 +180,13 @@ impl Switch {
 
     /// The order of this payment, once the bank posted it.
     pub(crate) async fn order(&self, id: EndToEndId) -> (Post, CreditTransfer) {
-        let find = |post: &Post| match &post.envelope.document {
-            Document::Pacs008(orders) => {
-                let tx = orders.transactions.iter().find(|tx| tx.end_to_end_id == id)?;
-                Some((post.clone(), tx.clone()))
-            }
-            Document::Pacs002(_) | Document::Admi002(_) => None,
-        };
-        self.posted("the order is posted", find).await
+        self.posted("the order is posted", |post| order_in(post, id))
+            .await
+    }
+
+    /// Whether the bank's order of this payment was posted.
+    pub(crate) fn has_order(&self, id: EndToEndId) -> bool {
+        self.posts().iter().any(|post| order_in(post, id).is_some())
     }
 
     /// The bank's answers to this payment so far.
@@ -334,6 +333,16 @@ pub(crate) fn pacs_008(message_id: MsgId, created_at: Timestamp, orders: &[Credi
         group,
         transactions: orders.to_vec(),
     })
+}
+
+fn order_in(post: &Post, id: EndToEndId) -> Option<(Post, CreditTransfer)> {
+    match &post.envelope.document {
+        Document::Pacs008(orders) => {
+            let tx = orders.transactions.iter().find(|tx| tx.end_to_end_id == id)?;
+            Some((post.clone(), tx.clone()))
+        }
+        Document::Pacs002(_) | Document::Admi002(_) => None,
+    }
 }
 
 async fn answer(

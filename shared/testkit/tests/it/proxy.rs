@@ -56,6 +56,7 @@ async fn answers_and_requests_are_cut_after_so_many_octets() {
     let mut stream = TcpStream::connect(proxy.address()).await.unwrap();
     assert_eq!(exchange(&mut stream, b"0123456789").await, b"0123456789");
     assert_eq!(proxy.connections(), 3);
+    assert_eq!(proxy.cuts(), 2);
 }
 
 #[tokio::test]
