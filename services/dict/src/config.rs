@@ -8,7 +8,6 @@ use pix_runtime::config::{Faults, Key, Settings};
 use pix_runtime::telemetry::{LogFormat, LogLevel};
 use pix_runtime::tls;
 use pix_xmldsig::Signer;
-use tonic::transport::{Certificate, Identity, ServerTlsConfig};
 
 /// Every setting, with default, unit and meaning.
 pub(crate) static KEYS: &[Key] = &[
@@ -92,17 +91,9 @@ pub(crate) static KEYS: &[Key] = &[
         "true or false",
         "refuse requests without a signature; homologation takes them",
     ),
-    Key::required::<PathBuf>(
-        "inside.certificate",
-        "PEM file",
-        "certificate chain shown to the switch's own services",
-    ),
-    Key::required::<PathBuf>("inside.key", "PEM file", "its private key"),
-    Key::required::<PathBuf>(
-        "inside.ca",
-        "PEM file",
-        "authority whose certificates the switch's own services show",
-    ),
+    pix_inside::CERTIFICATE,
+    pix_inside::KEY,
+    pix_inside::CA,
     Key::with_default::<bool>(
         "unsafe_durability",
         "false",
@@ -134,7 +125,7 @@ pub(crate) struct Config {
     pub(crate) tls: Arc<rustls::ServerConfig>,
     pub(crate) signer: Signer,
     pub(crate) signature_required: bool,
-    pub(crate) inside: ServerTlsConfig,
+    pub(crate) inside: pix_inside::Ends,
     pub(crate) unsafe_durability: bool,
     pub(crate) log_format: LogFormat,
     pub(crate) log_level: LogLevel,
@@ -164,12 +155,6 @@ impl Config {
         let signer = signer
             .map_err(|fault| settings.fault("signature.certificate or signature.key", fault))
             .ok();
-        let inside = ServerTlsConfig::new()
-            .identity(Identity::from_pem(
-                settings.read_file("inside.certificate"),
-                settings.read_file("inside.key"),
-            ))
-            .client_ca_root(Certificate::from_pem(settings.read_file("inside.ca")));
         let (Some(tls), Some(signer)) = (tls, signer) else {
             return Err(settings.finish().expect_err("a fault was noted above"));
         };
@@ -187,7 +172,7 @@ impl Config {
             tls,
             signer,
             signature_required: settings.get("signature.required"),
-            inside,
+            inside: pix_inside::Ends::read(&settings),
             unsafe_durability: settings.get("unsafe_durability"),
             log_format: settings.get("log.format"),
             log_level: settings.get("log.level"),

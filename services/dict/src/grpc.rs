@@ -12,14 +12,11 @@ use pix_dict_api::{AccountText, Entry, EntryText, OwnerText, ProblemKind, check_
 use pix_domain::{Ispb, Key, KeyType, Timestamp};
 use pix_proto::dict_v1 as proto;
 use pix_proto::dict_v1::dict_server::{Dict, DictServer};
-use pix_runtime::http::PeerCertificate;
+use pix_runtime::Stopping;
 use pix_runtime::pg::DbClock;
-use pix_runtime::{Clock as _, Stopping};
 use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
-use tonic::transport::server::TcpIncoming;
-use tonic::transport::{Server, ServerTlsConfig};
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::adapters::pg_entries::{PAGE_MAX, Stored, page};
@@ -31,10 +28,6 @@ use crate::registry::Current;
 const WRITERS: &[&str] = &["pix"];
 /// From a call to its COMMIT.
 const CALL_WITHIN: Duration = Duration::from_secs(10);
-/// After such a silence a peer is asked whether it is there, and given up when it does not say so in as long.
-const SILENT_MAX: Duration = Duration::from_secs(20);
-/// Calls of one connection at once.
-const CALLS_MAX: u32 = 64;
 /// Keys of a stream that are looked up at once.
 const RESOLVE_CONCURRENT_MAX: usize = 16;
 
@@ -47,32 +40,17 @@ pub(crate) struct Inside {
     pub(crate) clock: DbClock,
 }
 
-/// The service that calls: the name of its certificate.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Caller(String);
-
 /// Serves until the stop.
 pub(crate) async fn serve(
     listener: TcpListener,
-    tls: ServerTlsConfig,
+    ends: pix_inside::Ends,
     inside: Inside,
     stopping: Stopping,
 ) -> Result<(), tonic::transport::Error> {
-    let clock = inside.clock.clone();
-    let identify = move |mut request: Request<()>| {
-        let shown = request.peer_certs();
-        let shown = shown.and_then(|chain| PeerCertificate::from_der(chain.first()?.clone()));
-        let caller = caller_of(shown.as_ref(), clock.now())?;
-        request.extensions_mut().insert(caller);
-        Ok(request)
-    };
-    Server::builder()
-        .tls_config(tls)?
-        .http2_keepalive_interval(Some(SILENT_MAX))
-        .http2_keepalive_timeout(Some(SILENT_MAX))
-        .max_concurrent_streams(CALLS_MAX)
+    let identify = pix_inside::identify(inside.clock.clone());
+    ends.server()?
         .add_service(DictServer::with_interceptor(inside, identify))
-        .serve_with_incoming_shutdown(TcpIncoming::from(listener), async move {
+        .serve_with_incoming_shutdown(pix_inside::incoming(listener), async move {
             stopping.stopped().await;
         })
         .await
@@ -116,7 +94,7 @@ impl Dict for Inside {
         &self,
         request: Request<proto::RegisterRequest>,
     ) -> Result<Response<proto::Entry>, Status> {
-        may_write(&request)?;
+        pix_inside::only(WRITERS, &request)?;
         let command = self.create_of(request.into_inner())?;
         let turn = turn_of(command.entry.account.participant);
         let registered = self.directory.create(&command, turn).await;
@@ -128,7 +106,7 @@ impl Dict for Inside {
         &self,
         request: Request<proto::RemoveRequest>,
     ) -> Result<Response<proto::RemoveResponse>, Status> {
-        may_write(&request)?;
+        pix_inside::only(WRITERS, &request)?;
         let asked = request.into_inner();
         let command = Delete {
             key: guess(&asked.key)?,
@@ -178,24 +156,6 @@ fn entries_of(
         }
     });
     Box::pin(pages.try_flatten())
-}
-
-/// Who shows this certificate, which may have expired since the connection was made.
-fn caller_of(shown: Option<&PeerCertificate>, now: Timestamp) -> Result<Caller, Status> {
-    let shown = shown.ok_or_else(|| Status::unauthenticated("Forbidden: the certificate cannot be read"))?;
-    if shown.not_after < now {
-        return Err(Status::unauthenticated("Forbidden: the certificate has expired"));
-    }
-    Ok(Caller(shown.common_name.clone()))
-}
-
-/// Refuses a service that only reads.
-fn may_write<T>(request: &Request<T>) -> Result<(), Status> {
-    let caller = request.extensions().get::<Caller>();
-    match caller.is_some_and(|Caller(name)| WRITERS.contains(&name.as_str())) {
-        true => Ok(()),
-        false => Err(Status::permission_denied("Forbidden: this service only reads")),
-    }
 }
 
 /// A write for a participant that begins now.
@@ -320,28 +280,5 @@ fn on_wire(stored: &Stored) -> proto::Entry {
         created_at_micros: stored.entry.created_at.as_micros(),
         owned_since_micros: stored.entry.owned_since.as_micros(),
         cid: stored.cid.to_string(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use pix_runtime::SystemClock;
-    use rustls::pki_types::CertificateDer;
-    use rustls::pki_types::pem::PemObject as _;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn a_service_is_the_name_of_its_certificate_until_that_expires() {
-        let pki = pix_testkit::TestPki::shared().await;
-        let own = pki.inside("pix").identity.certificate_pem;
-        let der = CertificateDer::from_pem_slice(own.as_bytes()).expect("PEM");
-        let shown = PeerCertificate::from_der(der).expect("a certificate");
-        let caller = caller_of(Some(&shown), SystemClock.now()).expect("valid");
-        assert_eq!(caller, Caller("pix".to_owned()));
-        let later = Timestamp::from_micros(shown.not_after.as_micros() + 1);
-        for refused in [caller_of(Some(&shown), later), caller_of(None, later)] {
-            assert_eq!(refused.expect_err("refused").code(), Code::Unauthenticated);
-        }
     }
 }

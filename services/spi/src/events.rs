@@ -26,6 +26,7 @@ pub(crate) fn of(batch: &Batch) -> Vec<Event> {
             shard: u32::try_from(SHARD).expect("shards count from zero"),
             batch: batch.number,
             decided_at_micros: batch.decided_at.map_or(0, pix_domain::Timestamp::as_micros),
+            previous: None,
         })
     };
     let mut events = Vec::new();

@@ -5,18 +5,18 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use pix_domain::{Ispb, Key};
+use pix_inside::Ends;
 use pix_proto::dict_v1::dict_client::DictClient;
 use pix_proto::dict_v1::{Entry, ListByParticipantRequest, ResolveRequest};
 use tonic::Code;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tonic::transport::Channel;
 
 use crate::place::Place;
 
 /// Our name among those who call inside.
 pub(crate) const NAME: &str = "pix";
 
-/// How long the DICT may take to let us in, and to begin an answer.
-const CONNECT_WITHIN: Duration = Duration::from_secs(3);
+/// How long the DICT may take to begin an answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 /// The DICT, asked from inside.
@@ -28,12 +28,11 @@ impl Inside {
     /// When there is no instance here, or it does not run.
     pub(crate) async fn connect(place: &Place) -> anyhow::Result<Self> {
         let folder = place.path("pki/inside");
-        let tls = ClientTlsConfig::new()
-            .identity(Identity::from_pem(
-                read(&folder, &format!("{NAME}.crt"))?,
-                read(&folder, &format!("{NAME}.key"))?,
-            ))
-            .ca_certificate(Certificate::from_pem(read(&folder, "ca.crt")?));
+        let ends = Ends::from_pem(
+            read(&folder, &format!("{NAME}.crt"))?,
+            read(&folder, &format!("{NAME}.key"))?,
+            read(&folder, "ca.crt")?,
+        );
         let port = place.ports.dict_inside();
         let damaged = || {
             format!(
@@ -41,12 +40,10 @@ impl Inside {
                 folder.display()
             )
         };
-        let channel = Endpoint::from_shared(format!("https://127.0.0.1:{port}"))
-            .context("the address of the DICT")?
-            .connect_timeout(CONNECT_WITHIN)
-            .timeout(ANSWER_WITHIN)
-            .tls_config(tls)
+        let channel = ends
+            .endpoint(&format!("https://127.0.0.1:{port}"))
             .with_context(damaged)?
+            .timeout(ANSWER_WITHIN)
             .connect()
             .await
             .with_context(|| {

@@ -40,6 +40,7 @@ fn position(batch: i64) -> Option<proto::Position> {
         shard: 0,
         batch,
         decided_at_micros: pix_runtime::Clock::now(&SystemClock).as_micros(),
+        previous: None,
     })
 }
 
