@@ -2,4 +2,5 @@
 //!
 //! The shell gathers facts, asks a function here, and commits what it decided in one transaction.
 
+pub mod balances;
 pub mod windows;

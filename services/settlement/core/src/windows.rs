@@ -156,8 +156,9 @@ impl fmt::Display for Tally {
     }
 }
 
-/// Centavos as people read them, with their sign.
-struct Centavos(i128);
+/// Centavos as people read them, with their sign: `-10.50`.
+#[derive(Clone, Copy, Debug)]
+pub struct Centavos(pub i128);
 
 impl fmt::Display for Centavos {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -346,14 +347,16 @@ impl Ledger {
         Heard::Applied
     }
 
-    /// Compares with where the book stands, and ends what is over by its clock.
-    pub fn look(&mut self, head: &Head) -> Looked {
+    /// Compares with where the book stands, and ends what is over by its clock. `known` is the last batch that was
+    /// counted when the book was asked: events may have told of later ones in the meantime, which the head does not
+    /// know of and need not.
+    pub fn look(&mut self, head: &Head, known: i64) -> Looked {
         let counted = self.current.to_batch;
         if head.book != self.current.book {
             self.change_book(head);
             return Looked::OtherBook;
         }
-        if head.settled_batch < counted {
+        if head.settled_batch < known {
             return Looked::WentBack { counted };
         }
         let is_over = head.as_of >= self.current.ends_at;
@@ -567,11 +570,14 @@ mod tests {
     fn a_window_whose_time_is_over_waits_for_what_was_decided_in_it() {
         let mut ledger = Ledger::begin("a".to_owned(), half_hours());
         ledger.hear(&batch(1, 0, at("10:10:00"), 1));
-        assert_eq!(ledger.look(&head(2, at("10:31:00"))), Looked::Behind { after: 1 });
+        assert_eq!(
+            ledger.look(&head(2, at("10:31:00")), 0),
+            Looked::Behind { after: 1 }
+        );
         assert_eq!(ledger.current().phase, Phase::Closing);
         assert!(ledger.complete().is_empty());
         ledger.hear(&batch(2, 1, at("10:20:00"), 1));
-        assert_eq!(ledger.look(&head(2, at("10:31:00"))), Looked::UpToDate);
+        assert_eq!(ledger.look(&head(2, at("10:31:00")), 0), Looked::UpToDate);
         assert_eq!(ledger.complete()[0].to_batch, 2);
         assert_eq!(times(ledger.current()), (at("10:30:00"), at("11:00:00")));
     }
@@ -580,7 +586,7 @@ mod tests {
     fn without_payments_the_time_of_a_window_moves_on_until_somebody_ends_it() {
         let mut ledger = Ledger::begin("a".to_owned(), half_hours());
         for now in ["10:10:00", "10:31:00", "17:05:00"] {
-            assert_eq!(ledger.look(&head(0, at(now))), Looked::UpToDate);
+            assert_eq!(ledger.look(&head(0, at(now)), 0), Looked::UpToDate);
         }
         assert_eq!(ledger.current().number, 1);
         assert_eq!(times(ledger.current()), (at("17:00:00"), at("17:30:00")));
@@ -588,7 +594,7 @@ mod tests {
 
         assert_eq!(ledger.end_now(at("17:10:00")), 1);
         assert_eq!(ledger.end_now(at("17:11:00")), 1, "it is closing");
-        assert_eq!(ledger.look(&head(0, at("17:10:00"))), Looked::UpToDate);
+        assert_eq!(ledger.look(&head(0, at("17:10:00")), 0), Looked::UpToDate);
         assert_eq!(times(&ledger.complete()[0]), (at("17:00:00"), at("17:10:00")));
         assert_eq!(times(ledger.current()), (at("17:10:00"), at("17:30:00")));
         assert_eq!(ledger.current().number, 2);
@@ -617,14 +623,19 @@ mod tests {
         let mut ledger = Ledger::begin("a".to_owned(), half_hours());
         ledger.hear(&batch(7, 0, at("10:10:00"), 1));
         assert_eq!(
-            ledger.look(&head(6, at("10:11:00"))),
+            ledger.look(&head(6, at("10:11:00")), 7),
             Looked::WentBack { counted: 7 }
+        );
+        assert_eq!(
+            ledger.look(&head(6, at("10:11:00")), 6),
+            Looked::UpToDate,
+            "an event told of 7 while the book was asked"
         );
         let other = Head {
             book: "b".to_owned(),
             ..head(3, at("10:12:00"))
         };
-        assert_eq!(ledger.look(&other), Looked::OtherBook);
+        assert_eq!(ledger.look(&other, 0), Looked::OtherBook);
         let [old] = ledger.complete() else {
             panic!("what was counted of the old one is complete")
         };
@@ -634,7 +645,7 @@ mod tests {
             (window.book.as_str(), window.after_batch, window.to_batch),
             ("b", 0, 0)
         );
-        assert_eq!(ledger.look(&other), Looked::Behind { after: 0 });
+        assert_eq!(ledger.look(&other, 0), Looked::Behind { after: 0 });
         assert_eq!(ledger.hear(&batch(3, 0, at("10:11:30"), 5)), Heard::Applied);
     }
 

@@ -31,6 +31,10 @@ enum Act {
     Events(Vec<usize>),
     /// Somebody looks at the head, and fetches what is missing: at most so many batches.
     Look(usize),
+    /// The book is asked where it stands,
+    Ask,
+    /// and its answer is looked at when others have counted on.
+    LookLate,
     /// An operator ends the window.
     End,
     /// The same, but the process dies before its COMMIT.
@@ -140,6 +144,8 @@ struct Run {
     length: Length,
     book: Book,
     world: World,
+    /// What the book said when it was last asked, and what was counted then.
+    said: Option<(Head, i64)>,
     /// Where operators ended a window.
     cuts: BTreeSet<Timestamp>,
 }
@@ -154,6 +160,7 @@ impl Run {
                 complete: Vec::new(),
                 positions: BTreeMap::new(),
             },
+            said: None,
             cuts: BTreeSet::new(),
         }
     }
@@ -177,6 +184,15 @@ impl Run {
                     ledger.hear(batch);
                 }
             }
+            Act::Ask => {
+                self.said = Some((head, ledger.current().to_batch));
+                return;
+            }
+            Act::LookLate => {
+                if let Some((head, known)) = &self.said {
+                    assert!(!matches!(ledger.look(head, *known), Looked::WentBack { .. }));
+                }
+            }
             Act::Look(most) => self.look(&mut ledger, &head, *most),
             Act::End => {
                 self.look(&mut ledger, &head, usize::MAX);
@@ -193,12 +209,13 @@ impl Run {
     }
 
     fn look(&self, ledger: &mut Ledger, head: &Head, most: usize) {
-        if let Looked::Behind { after } = ledger.look(head) {
+        let known = ledger.current().to_batch;
+        if let Looked::Behind { after } = ledger.look(head, known) {
             let missing = self.book.batches.iter().filter(|batch| batch.number > after);
             for batch in missing.take(most) {
                 assert_eq!(ledger.hear(batch), Heard::Applied, "from the truth");
             }
-            ledger.look(head);
+            ledger.look(head, known);
         }
     }
 
@@ -285,6 +302,8 @@ fn acts() -> impl Strategy<Value = Act> {
         6 => decide.prop_map(|(later, payments)| Act::Decide(later, payments)),
         4 => prop::collection::vec(any::<usize>(), 1..6).prop_map(Act::Events),
         2 => (0_usize..5).prop_map(Act::Look),
+        1 => Just(Act::Ask),
+        1 => Just(Act::LookLate),
         1 => Just(Act::End),
     ];
     alive.prop_flat_map(|act| {
