@@ -328,6 +328,10 @@ impl<C: Clock> Writer<C> {
         for row in &decision.batch.messages {
             note_complaint(&row.inbound);
         }
+        for step in &decision.batch.steps {
+            let outcome = step.end.as_ref().map_or("blocked", spi_core::book::End::as_str);
+            tracing::debug!(target: "payment", { payment.end_to_end_id = %step.end_to_end_id, outcome }, "a payment moved on");
+        }
         self.book.install(decision);
         self.audit_head = audit_hash;
         metrics::gauge!("spi_payments_open").set(to_f64(self.book.open_payments()));

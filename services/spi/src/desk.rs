@@ -22,6 +22,7 @@ use crate::adapters::nats::Wakeups;
 use crate::adapters::pg::{StoreError, in_time};
 use crate::adapters::pg_delivery::{self, Checkpoint, DeliveryStore, Formed};
 use crate::bodies::Bodies;
+use crate::handed::HandedOver;
 
 /// Batches of the book that may wait for the desk.
 pub(crate) const PARCELS_QUEUE_MAX: usize = 64;
@@ -83,6 +84,7 @@ pub(crate) struct Parts<C> {
     pub(crate) signer: Signer,
     pub(crate) bodies: Bodies,
     pub(crate) wakeups: Wakeups,
+    pub(crate) handed: HandedOver,
     pub(crate) stopping: Stopping,
     /// The last outbox number that the book knows.
     pub(crate) last_outbox_id: i64,
@@ -105,6 +107,7 @@ pub(crate) struct Desk<C> {
     signer: Signer,
     bodies: Bodies,
     wakeups: Wakeups,
+    handed: HandedOver,
     stopping: Stopping,
     former: Former,
     streams: Streams,
@@ -139,6 +142,7 @@ impl<C: Clock + Clone> Desk<C> {
             signer,
             bodies,
             wakeups,
+            handed,
             stopping,
             last_outbox_id,
         } = parts;
@@ -156,6 +160,7 @@ impl<C: Clock + Clone> Desk<C> {
             signer,
             bodies,
             wakeups,
+            handed,
             stopping,
             former: Former::default(),
             streams: Streams::default(),
@@ -315,6 +320,9 @@ impl<C: Clock + Clone> Desk<C> {
             match effect {
                 Effect::Reply(waiter, reply) => {
                     if let Some(sender) = self.replies.remove(&waiter) {
+                        if let Reply::Batch { deliveries, .. } = &reply {
+                            self.handed.note(deliveries, self.clock.now());
+                        }
                         drop(sender.send(reply)); // a reader that is gone asks again, or its stream expires
                     }
                 }
@@ -373,8 +381,10 @@ impl<C: Clock + Clone> Desk<C> {
         let confirmed = std::mem::take(&mut self.confirming);
         let checkpoint = self.next_checkpoint();
         let (clock, stopping) = (self.clock.clone(), self.stopping.clone());
-        self.writing
-            .spawn(write(store, formed, confirmed, checkpoint, clock, stopping));
+        let handed = self.handed.clone();
+        self.writing.spawn(write(
+            store, formed, confirmed, checkpoint, handed, clock, stopping,
+        ));
     }
 
     /// Where recovery may start reading, now and then.
@@ -400,7 +410,15 @@ impl<C: Clock + Clone> Desk<C> {
         let mut ready = Vec::with_capacity(written.formed.len());
         let mut woken: BTreeMap<Mailbox, i64> = BTreeMap::new();
         for formed in written.formed {
-            for (outbox_id, created_at, _) in &formed.parcels {
+            let destination = formed.group.mailbox.destination;
+            for (outbox_id, created_at, end_to_end_id) in &formed.parcels {
+                if let Some(id) = end_to_end_id {
+                    tracing::debug!(
+                        target: "payment",
+                        { payment.end_to_end_id = %id, message.id = %formed.message_id, %destination },
+                        "a payment is in a message"
+                    );
+                }
                 self.unformed.remove(outbox_id);
                 metrics::histogram!("spi_outbox_wait_seconds").record(now.since(*created_at).as_secs_f64());
                 woken.insert(formed.group.mailbox, *outbox_id);
@@ -414,6 +432,7 @@ impl<C: Clock + Clone> Desk<C> {
         for (stream, deliveries) in written.confirmed {
             for delivery in &deliveries {
                 self.unread.remove(&delivery.id);
+                self.handed.forget(delivery.id);
                 self.bodies.remove(delivery.id);
             }
             let ids = self.ids.clone();
@@ -519,13 +538,14 @@ async fn write<C: Clock>(
     formed: Vec<Formed>,
     confirmed: Vec<(StreamId, Vec<Delivery>)>,
     checkpoint: Option<Checkpoint>,
+    handed: HandedOver,
     clock: C,
     stopping: Stopping,
 ) -> Result<Written, StoreError> {
-    let confirmations: Vec<Delivery> = confirmed
+    let confirmations: Vec<_> = confirmed
         .iter()
         .flat_map(|(_, deliveries)| deliveries)
-        .copied()
+        .map(|delivery| (*delivery, handed.of(delivery.id)))
         .collect();
     let mut lost = false;
     loop {

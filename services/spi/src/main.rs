@@ -10,6 +10,7 @@ mod book;
 mod config;
 mod desk;
 mod events;
+mod handed;
 mod http;
 mod intake;
 mod ops;
@@ -148,6 +149,7 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
         queue: book_rx,
     })
     .await?;
+    let handed = handed::HandedOver::default();
     let desk = Desk::start(desk::Parts {
         store: desk_store,
         pool: pool.clone(),
@@ -156,6 +158,7 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
         signer: config.signer.clone(),
         bodies: bodies.clone(),
         wakeups: wakeups.clone(),
+        handed: handed.clone(),
         stopping: stopping.clone(),
         last_outbox_id: writer.last_outbox_id(),
     })
@@ -210,7 +213,13 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
         .await
         .context("cannot reach Postgres")?;
     let script = Script::new(config.sandbox);
-    let routes = ops::routes(ops_pool, Arc::clone(&registry), figures_rx, script.clone());
+    let routes = ops::routes(
+        ops_pool,
+        Arc::clone(&registry),
+        figures_rx,
+        handed,
+        script.clone(),
+    );
     lifecycle.spawn(
         "ops",
         pix_runtime::ops::serve(ops, readiness.clone(), routes, stopping.clone()),

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use crate::adapters::pg::StoreError;
 use crate::adapters::pg_views;
 use crate::book::Figures;
+use crate::handed::HandedOver;
 use crate::registry::Current;
 use crate::sandbox::{RuleText, Script, ScriptRefusal};
 
@@ -26,6 +27,7 @@ struct Ops {
     pool: PgPool,
     registry: Current,
     figures: watch::Receiver<Figures>,
+    handed: HandedOver,
     script: Script,
 }
 
@@ -34,6 +36,7 @@ pub(crate) fn routes(
     pool: PgPool,
     registry: Current,
     figures: watch::Receiver<Figures>,
+    handed: HandedOver,
     script: Script,
 ) -> Router {
     Router::new()
@@ -46,6 +49,7 @@ pub(crate) fn routes(
             pool,
             registry,
             figures,
+            handed,
             script,
         })
 }
@@ -84,7 +88,7 @@ async fn payment(State(ops): State<Ops>, Path(id): Path<String>) -> Response {
             "an EndToEndId is E, 8 characters of an ISPB, a minute yyyyMMddHHmm and 11 alphanumerics";
         return problem(&Problem::plain(StatusCode::BAD_REQUEST, detail));
     };
-    match pg_views::payment(&ops.pool, id).await {
+    match pg_views::payment(&ops.pool, &ops.handed, id).await {
         Ok(view) => Json(view).into_response(),
         Err(error) => unavailable(&error),
     }

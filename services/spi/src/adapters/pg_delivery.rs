@@ -14,6 +14,7 @@ use spi_core::streams::Delivery;
 
 use super::pg::{Exclusive, Lock, StoreError, Target, day, index_paths_only, ispb, parsed, resource_id};
 use super::pg_book::channel;
+use crate::handed::Times;
 
 /// A message, formed and signed, not yet committed.
 #[derive(Clone)]
@@ -110,7 +111,7 @@ impl DeliveryStore {
     pub(crate) async fn commit(
         &mut self,
         formed: &[Formed],
-        confirmed: &[Delivery],
+        confirmed: &[(Delivery, Option<Times>)],
         checkpoint: Option<Checkpoint>,
         now: Timestamp,
     ) -> Result<(), StoreError> {
@@ -159,13 +160,25 @@ impl DeliveryStore {
             .await?;
         }
         if !confirmed.is_empty() {
+            fn noted<T>(of: &[(Delivery, Option<Times>)], what: impl Fn(Times) -> T) -> Vec<Option<T>> {
+                of.iter().map(|(_, times)| times.map(&what)).collect()
+            }
             sqlx::query(
-                "INSERT INTO confirmation (delivery_day, delivery_id, at)
-                 SELECT d, i, $3 FROM UNNEST($1::date[], $2::bigint[]) AS q (d, i) ON CONFLICT DO NOTHING",
+                "INSERT INTO confirmation (delivery_day, delivery_id, at, delivered_at, attempts)
+                 SELECT d, i, $3, f, n
+                 FROM UNNEST($1::date[], $2::bigint[], $4::timestamptz[], $5::integer[]) AS q (d, i, f, n)
+                 ON CONFLICT DO NOTHING",
             )
-            .bind(confirmed.iter().map(|d| day(d.formed_at)).collect::<Vec<_>>())
-            .bind(confirmed.iter().map(|d| d.id).collect::<Vec<_>>())
+            .bind(
+                confirmed
+                    .iter()
+                    .map(|(d, _)| day(d.formed_at))
+                    .collect::<Vec<_>>(),
+            )
+            .bind(confirmed.iter().map(|(d, _)| d.id).collect::<Vec<_>>())
             .bind(OffsetDateTime::from(now))
+            .bind(noted(confirmed, |t| OffsetDateTime::from(t.first_at)))
+            .bind(noted(confirmed, |t| t.attempts))
             .execute(&mut *tx)
             .await?;
         }

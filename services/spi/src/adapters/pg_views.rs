@@ -6,6 +6,7 @@ use sqlx::{PgPool, Row as _};
 use time::OffsetDateTime;
 
 use super::pg::StoreError;
+use crate::handed::{HandedOver, Times};
 
 /// One Conta PI.
 #[derive(Serialize)]
@@ -27,6 +28,8 @@ pub(crate) struct PaymentView {
     pub(crate) payer_agent: Option<String>,
     pub(crate) receiver_agent: Option<String>,
     pub(crate) deadline: Option<String>,
+    /// Database time of this answer: what `deadline` is compared with.
+    pub(crate) as_of: String,
     pub(crate) timeline: Vec<Stage>,
 }
 
@@ -38,6 +41,59 @@ pub(crate) struct Stage {
     pub(crate) detail: String,
     pub(crate) message_id: Option<String>,
     pub(crate) resource_id: Option<String>,
+    /// Of a message that was handed to its reader: how often, until the reader asked for what comes after it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) attempts: Option<i32>,
+}
+
+impl Stage {
+    fn new(stage: &'static str, at: impl Into<Timestamp>, detail: impl Into<String>) -> Self {
+        Self {
+            stage,
+            at: at.into().to_string(),
+            detail: detail.into(),
+            message_id: None,
+            resource_id: None,
+            attempts: None,
+        }
+    }
+}
+
+/// The most rows of the book between a message and the last of its own effects: 500 transactions, each with its
+/// payment, its step and its posting.
+const ROWS_OF_MESSAGE_MAX: i64 = 2_000;
+
+/// A message that a participant posted.
+struct Posted {
+    resource_id: Option<String>,
+    message_id: Option<String>,
+    sender: String,
+    kind: String,
+    received_at: OffsetDateTime,
+}
+
+/// The message whose effect is row `seq` of the book: rows are numbered in the order of decisions, so it is the last
+/// one before.
+async fn cause(pool: &PgPool, seq: i64, decided_at: OffsetDateTime) -> Result<Option<Posted>, StoreError> {
+    let row = sqlx::query(
+        "SELECT resource_id, message_id, sender, kind, received_at FROM message_in
+         WHERE day = $1 AND seq >= $2 AND seq < $3 ORDER BY seq DESC LIMIT 1",
+    )
+    .bind(decided_at.date())
+    .bind(seq - ROWS_OF_MESSAGE_MAX)
+    .bind(seq)
+    .fetch_optional(pool)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    Ok(Some(Posted {
+        resource_id: super::pg::resource_id("message_in", row.try_get(0)?)
+            .ok()
+            .map(|id| id.to_string()),
+        message_id: row.try_get(1)?,
+        sender: row.try_get(2)?,
+        kind: row.try_get(3)?,
+        received_at: row.try_get(4)?,
+    }))
 }
 
 /// Every account, the funding account included.
@@ -58,7 +114,12 @@ pub(crate) async fn accounts(pool: &PgPool) -> Result<Vec<AccountView>, StoreErr
 }
 
 /// A payment and its timeline.
-pub(crate) async fn payment(pool: &PgPool, id: EndToEndId) -> Result<PaymentView, StoreError> {
+pub(crate) async fn payment(
+    pool: &PgPool,
+    handed: &HandedOver,
+    id: EndToEndId,
+) -> Result<PaymentView, StoreError> {
+    let as_of: OffsetDateTime = sqlx::query_scalar("SELECT now()").fetch_one(pool).await?;
     let mut view = PaymentView {
         end_to_end_id: id.to_string(),
         state: "unknown",
@@ -68,11 +129,12 @@ pub(crate) async fn payment(pool: &PgPool, id: EndToEndId) -> Result<PaymentView
         payer_agent: None,
         receiver_agent: None,
         deadline: None,
+        as_of: Timestamp::from(as_of).to_string(),
         timeline: Vec::new(),
     };
     let Ok(month) = id.month() else { return Ok(view) };
     let row = sqlx::query(
-        "SELECT debtor_agent, creditor_agent, amount, received_at, deadline, resource_id FROM payment
+        "SELECT debtor_agent, creditor_agent, amount, received_at, deadline, resource_id, receiver FROM payment
          WHERE month = $1 AND end_to_end_id = $2",
     )
     .bind(month.get())
@@ -86,17 +148,14 @@ pub(crate) async fn payment(pool: &PgPool, id: EndToEndId) -> Result<PaymentView
     view.receiver_agent = row.try_get(1)?;
     view.amount = Some(Money::from_centavos(row.try_get::<i64, _>(2)?.unsigned_abs()).to_string());
     view.deadline = Some(Timestamp::from(row.try_get::<OffsetDateTime, _>(4)?).to_string());
+    let receiver: String = row.try_get(6)?;
+    let order = super::pg::resource_id("payment", row.try_get(5)?).ok();
     view.timeline.push(Stage {
-        stage: "received",
-        at: Timestamp::from(received_at).to_string(),
-        detail: "pacs.008 from the payer's participant".to_owned(),
-        message_id: None,
-        resource_id: super::pg::resource_id("payment", row.try_get(5)?)
-            .ok()
-            .map(|id| id.to_string()),
+        resource_id: order.map(|id| id.to_string()),
+        ..Stage::new("received", received_at, "pacs.008 from the payer's participant")
     });
     let steps = sqlx::query(
-        "SELECT outcome, reason, detail, at FROM payment_step WHERE month = $1 AND end_to_end_id = $2 ORDER BY step",
+        "SELECT outcome, reason, detail, at, seq FROM payment_step WHERE month = $1 AND end_to_end_id = $2 ORDER BY step",
     )
     .bind(month.get())
     .bind(id.as_str())
@@ -115,15 +174,35 @@ pub(crate) async fn payment(pool: &PgPool, id: EndToEndId) -> Result<PaymentView
             .as_deref()
             .and_then(|code| pix_domain::StatusReason::parse(code.as_bytes()).ok())
             .map(pix_domain::StatusReason::meaning);
+        let at: OffsetDateTime = step.try_get(3)?;
+        let cause = cause(pool, step.try_get(4)?, at).await?;
+        match (stage, cause) {
+            ("blocked" | "refused", Some(order)) if order.resource_id == view.timeline[0].resource_id => {
+                view.timeline[0].message_id = order.message_id;
+            }
+            // At the deadline nobody's message ends it.
+            ("settled" | "released", Some(answer))
+                if reason.as_deref() != Some("AB03")
+                    && answer.kind == "pacs.002"
+                    && answer.sender == receiver =>
+            {
+                let says = if stage == "settled" { "accepts" } else { "refuses" };
+                view.timeline.push(Stage {
+                    message_id: answer.message_id,
+                    resource_id: answer.resource_id,
+                    ..Stage::new(
+                        "answered",
+                        answer.received_at,
+                        format!("pacs.002 of {receiver} {says}"),
+                    )
+                });
+            }
+            _ => {}
+        }
         let detail: Option<String> = step.try_get(2)?;
         let texts = [reason.clone(), detail.filter(|text| !text.is_empty())];
-        view.timeline.push(Stage {
-            stage,
-            at: Timestamp::from(step.try_get::<OffsetDateTime, _>(3)?).to_string(),
-            detail: texts.into_iter().flatten().collect::<Vec<_>>().join(": "),
-            message_id: None,
-            resource_id: None,
-        });
+        let texts = texts.into_iter().flatten().collect::<Vec<_>>();
+        view.timeline.push(Stage::new(stage, at, texts.join(": ")));
         view.reason = reason;
     }
     // Messages about it were decided between its receipt and its end; what was told again later is not shown.
@@ -134,7 +213,7 @@ pub(crate) async fn payment(pool: &PgPool, id: EndToEndId) -> Result<PaymentView
         .last();
     let until: OffsetDateTime = ended_at.unwrap_or_else(|| Ok(received_at + time::Duration::days(1)))?;
     let deliveries = sqlx::query(
-        "SELECT o.form, d.destination, d.message_id, d.resource_id, d.created_at, c.at
+        "SELECT o.form, d.destination, d.message_id, d.resource_id, d.created_at, c.at, c.delivered_at, c.attempts, d.id
          FROM outbox o
          JOIN delivery_item i ON i.outbox_day = o.day AND i.outbox_id = o.id
          JOIN delivery d ON d.day = i.delivery_day AND d.id = i.delivery_id
@@ -161,21 +240,37 @@ pub(crate) async fn payment(pool: &PgPool, id: EndToEndId) -> Result<PaymentView
             .ok()
             .map(|raw| ResourceId::from_bytes(raw).to_string());
         let message_id: Option<String> = row.try_get(2)?;
-        view.timeline.push(Stage {
-            stage: "formed",
-            at: Timestamp::from(row.try_get::<OffsetDateTime, _>(4)?).to_string(),
-            detail: format!("{what} for {destination}"),
+        let about = |stage: &'static str, at: OffsetDateTime, detail: String| Stage {
             message_id: message_id.clone(),
             resource_id: resource_id.clone(),
-        });
-        if let Some(at) = row.try_get::<Option<OffsetDateTime>, _>(5)? {
+            ..Stage::new(stage, at, detail)
+        };
+        let formed_at: OffsetDateTime = row.try_get(4)?;
+        view.timeline
+            .push(about("formed", formed_at, format!("{what} for {destination}")));
+        let read_at: Option<OffsetDateTime> = row.try_get(5)?;
+        let times = match (row.try_get::<Option<OffsetDateTime>, _>(6)?, row.try_get(7)?) {
+            (Some(first_at), Some(attempts)) => Some(Times {
+                first_at: first_at.into(),
+                attempts,
+            }),
+            _ => handed.of(row.try_get(8)?),
+        };
+        if let Some(Times { first_at, attempts }) = times {
             view.timeline.push(Stage {
-                stage: "confirmed",
-                at: Timestamp::from(at).to_string(),
-                detail: format!("{what} read by {destination}"),
-                message_id,
-                resource_id,
+                attempts: Some(attempts),
+                ..about(
+                    "delivered",
+                    first_at.into(),
+                    format!("{what} handed to {destination}"),
+                )
             });
+        }
+        if let Some(at) = read_at {
+            // An order is confirmed, an end is told.
+            let stage = if what == "pacs.008" { "confirmed" } else { "told" };
+            view.timeline
+                .push(about(stage, at, format!("{what} read by {destination}")));
         }
     }
     let told: Vec<String> = view
@@ -201,13 +296,14 @@ pub(crate) async fn payment(pool: &PgPool, id: EndToEndId) -> Result<PaymentView
         let (sender, reference, reason): (&str, &str, &str) =
             (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
         view.timeline.push(Stage {
-            stage: "complaint",
-            at: Timestamp::from(row.try_get::<OffsetDateTime, _>(3)?).to_string(),
-            detail: format!("admi.002 of {sender} about {reference}: {reason}"),
-            message_id: None,
             resource_id: super::pg::resource_id("complaint", row.try_get(4)?)
                 .ok()
                 .map(|id| id.to_string()),
+            ..Stage::new(
+                "complaint",
+                row.try_get::<OffsetDateTime, _>(3)?,
+                format!("admi.002 of {sender} about {reference}: {reason}"),
+            )
         });
     }
     view.timeline.sort_by(|a, b| a.at.cmp(&b.at));

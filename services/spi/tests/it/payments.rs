@@ -37,8 +37,26 @@ async fn a_payment_is_blocked_forwarded_settled_and_told_to_both() {
         .iter()
         .map(|s| s["stage"].clone())
         .collect();
-    for stage in ["received", "blocked", "formed", "settled"] {
+    let stage_names = [
+        "received",
+        "blocked",
+        "formed",
+        "delivered",
+        "confirmed",
+        "answered",
+        "settled",
+    ];
+    for stage in stage_names {
         assert!(stages.contains(&stage.into()), "{stage} is missing: {payment}");
+    }
+    let named = |name: &str| {
+        let mut found = payment["timeline"].as_array().expect("a list").iter();
+        found.find(|s| s["stage"] == name).expect("found before").clone()
+    };
+    assert_eq!(named("delivered")["attempts"], 1, "{payment}");
+    for name in ["received", "answered"] {
+        let id = named(name)["message_id"].as_str().map(str::len);
+        assert_eq!(id, Some(32), "{name} names its message: {payment}");
     }
     let (holds, words) = spi.audit().await;
     assert!(holds, "{words}");
