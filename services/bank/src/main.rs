@@ -34,7 +34,7 @@ use crate::adapters::pg::{self, Ledger};
 use crate::config::Config;
 use crate::dict::{DictKeys, Directory};
 use crate::http::App;
-use crate::icom::{Poster, Reader, SpiKeys};
+use crate::icom::{Poster, Reader, SpiKeys, Trying};
 use crate::keys::Registrar;
 use crate::messages::Identity;
 use crate::writer::{Bells, Writer};
@@ -132,6 +132,7 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
     };
     let client = Client::new(&config.tls, limits);
     let spi = Arc::new(SpiKeys::new(config.spi));
+    let trying = Trying::default();
     for (channel, base) in Channel::ALL.into_iter().zip(config.icom) {
         let icom = Icom {
             client: client.clone(),
@@ -166,6 +167,7 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
             store: store.clone(),
             books: books.clone(),
             bells: bells.clone(),
+            trying: trying.clone(),
             ids: ids.clone(),
         };
         lifecycle.spawn("poster", poster.run(stopping.clone()));
@@ -205,6 +207,7 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
         store,
         books,
         bells,
+        trying,
         directory,
         clock: Box::new(clock),
         ids,

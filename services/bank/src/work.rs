@@ -77,6 +77,8 @@ pub(crate) enum Work {
         message_id: MsgId,
         /// Its end.
         posted: Posted,
+        /// How often it was posted.
+        attempts: i32,
     },
     /// A payer is about to be shown whom a key stands for.
     Lookup(Box<Lookup>),

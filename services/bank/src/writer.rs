@@ -285,8 +285,9 @@ impl<C: Clock> Writer<C> {
             // Nobody may be looking.
             drop(self.bells.moved.send(*moved));
             match moved {
-                Moved::Payment { state, .. } => {
+                Moved::Payment { end_to_end_id, state } => {
                     metrics::counter!("bank_payments_moved_total", "state" => *state).increment(1);
+                    tracing::debug!(target: "payment", { payment.end_to_end_id = %end_to_end_id, state }, "a payment moved on");
                 }
                 Moved::Key { state, .. } => {
                     metrics::counter!("bank_keys_moved_total", "state" => *state).increment(1);
@@ -348,7 +349,9 @@ fn names(works: &[Work]) -> Names {
             }
             Work::Lookup(_) => {}
             Work::Keys(work) => names_of_keys(work, &mut names),
-            Work::Posted { message_id, posted } => {
+            Work::Posted {
+                message_id, posted, ..
+            } => {
                 names.outbound.push(*message_id);
                 if let Posted::Taken(id) = posted {
                     names.taken.push(*id);
@@ -448,7 +451,11 @@ fn decide(
     for work in works {
         let outcome = match work {
             Work::Order(order) => desk.order(order),
-            Work::Posted { message_id, posted } => desk.posted(*message_id, *posted),
+            Work::Posted {
+                message_id,
+                posted,
+                attempts,
+            } => desk.posted(*message_id, *posted, *attempts),
             Work::Message(message) => desk.message(message),
             Work::Lookup(lookup) => {
                 desk.batch.lookups.push((**lookup).clone());
@@ -505,8 +512,8 @@ impl Desk {
     }
 
     /// Our message is in, or will never be. Its PI-ResourceId may have been refused already.
-    fn posted(&mut self, message_id: MsgId, posted: Posted) -> Outcome {
-        self.batch.posted.push((message_id, posted));
+    fn posted(&mut self, message_id: MsgId, posted: Posted, attempts: i32) -> Outcome {
+        self.batch.posted.push((message_id, posted, attempts));
         match posted {
             Posted::Taken(resource_id) => {
                 self.known.by_resource.insert(resource_id, message_id);

@@ -120,6 +120,9 @@ impl App {
             message = with_bad_signature(&message);
         }
         self.memory().answered(who.ispb, id, answers, good, now);
+        for (order, _) in answers {
+            tracing::debug!(target: "payment", { payment.end_to_end_id = %order, message.id = %id }, "an order is answered");
+        }
         match self.post(who, channel, message, POST_WITHIN).await {
             Fate::Taken => {}
             fate => tracing::warn!(message.id = %id, ?fate, "the switch has not taken an answer"),

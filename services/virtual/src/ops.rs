@@ -100,6 +100,7 @@ async fn order(app: &App, request: &Request) -> Answer {
     let end_to_end_id = tx.end_to_end_id;
     let message = who.order(id, now, &request.group(), &tx);
     app.memory().ordered(end_to_end_id, from, tx.amount, id, now);
+    tracing::debug!(target: "payment", { payment.end_to_end_id = %end_to_end_id, message.id = %id }, "a payment is ordered");
     match app.post(who, request.channel(), message, PAY_WITHIN).await {
         Fate::Taken => {
             metrics::counter!("virtual_payments_total", "participant" => from.to_string()).increment(1);

@@ -23,6 +23,7 @@ use serde::Serialize;
 
 use crate::adapters::pg::Reader;
 use crate::dict::Directory;
+use crate::icom::Trying;
 use crate::writer::{Bells, Bookkeeper};
 
 /// Octets of an order.
@@ -40,6 +41,7 @@ pub(crate) struct App {
     pub(crate) store: Reader,
     pub(crate) books: Bookkeeper,
     pub(crate) bells: Bells,
+    pub(crate) trying: Trying,
     pub(crate) directory: Directory,
     pub(crate) clock: Box<dyn Clock>,
     pub(crate) ids: Ids,

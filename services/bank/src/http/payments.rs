@@ -7,7 +7,9 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use bank_core::{Accepted, Course, Destination, Order, OrderKey, OrderRefusal, Payee};
 use bytes::Bytes;
-use pix_domain::{AccountNumber, AccountType, Branch, EndToEndId, Ispb, Key, Money, TaxId, Text, Timestamp};
+use pix_domain::{
+    AccountNumber, AccountType, Branch, EndToEndId, Ispb, Key, Money, MsgId, TaxId, Text, Timestamp,
+};
 use serde::{Deserialize, Serialize};
 
 use super::App;
@@ -15,6 +17,8 @@ use super::accounts::{CounterpartyView, ReasonView};
 use super::lookup;
 use super::problem::Refused;
 use super::request::{field, json, order_key};
+use crate::adapters::pg::MessageOut;
+use crate::icom::Trying;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -198,6 +202,46 @@ pub(super) struct PaymentView {
     description: Option<String>,
     accepted_at: String,
     timeline: Vec<StepView>,
+    messages: Vec<MessageView>,
+}
+
+/// A message of ours about the payment, on its way to the SPI.
+#[derive(Serialize)]
+struct MessageView {
+    message_id: String,
+    kind: String,
+    /// `waiting`, `taken` or `refused`.
+    state: String,
+    created_at: String,
+    ended_at: Option<String>,
+    resource_id: Option<String>,
+    /// HTTP status of a refusal.
+    status: Option<i32>,
+    /// So far.
+    attempts: i32,
+    /// What the last attempt came to, while it waits.
+    why: Option<String>,
+}
+
+impl MessageView {
+    fn new(message: MessageOut, trying: &Trying) -> Self {
+        // The process counts while a message waits, the table once it has ended.
+        let failed = MsgId::parse(message.message_id.as_bytes())
+            .ok()
+            .and_then(|id| trying.of(id));
+        let so_far = failed.as_ref().map_or(0, |failed| failed.attempts);
+        Self {
+            attempts: message.attempts.unwrap_or(so_far),
+            why: failed.map(|failed| failed.why),
+            message_id: message.message_id,
+            kind: message.kind,
+            state: message.state,
+            created_at: Timestamp::from(message.created_at).to_string(),
+            ended_at: message.ended_at.map(|at| Timestamp::from(at).to_string()),
+            resource_id: message.resource_id,
+            status: message.status,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -248,6 +292,11 @@ pub(super) async fn show(
                 at: at.to_string(),
                 detail,
             })
+            .collect(),
+        messages: detail
+            .messages
+            .into_iter()
+            .map(|message| MessageView::new(message, &app.trying))
             .collect(),
     }))
 }

@@ -2,6 +2,8 @@
 
 mod poster;
 mod reader;
+mod trying;
 
 pub(crate) use poster::Poster;
 pub(crate) use reader::{Reader, SpiKeys};
+pub(crate) use trying::Trying;

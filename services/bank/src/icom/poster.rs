@@ -14,6 +14,7 @@ use pix_icom::{Icom, Said};
 use pix_runtime::{Ids, Stopping};
 use tokio::task::{Id, JoinSet};
 
+use super::trying::Trying;
 use crate::adapters::pg::{self, Waiting};
 use crate::backoff::Backoff;
 use crate::work::{Outcome, Posted, Work};
@@ -22,7 +23,7 @@ use crate::writer::{Bells, Bookkeeper};
 /// Messages on their way at once, on one channel.
 const AT_ONCE: usize = 16;
 /// From this attempt on, each failure is worth a warning.
-const WARN_FROM: u32 = 3;
+const WARN_FROM: i32 = 3;
 /// Whatever waits and rings no bell is found within a second: a customer's money is blocked until it goes.
 const SWEEP: Duration = Duration::from_secs(1);
 /// Before a message whose end cannot be booked goes again.
@@ -35,6 +36,7 @@ pub(crate) struct Poster {
     pub(crate) store: pg::Reader,
     pub(crate) books: Bookkeeper,
     pub(crate) bells: Bells,
+    pub(crate) trying: Trying,
     pub(crate) ids: Ids,
 }
 
@@ -98,7 +100,7 @@ impl Poster {
     /// One message, until its end at the door is in the book.
     #[tracing::instrument(name = "post", skip_all, fields(message.id = %message.message_id))]
     async fn bring(self: Arc<Self>, message: Waiting, tried_before: bool, stopping: Stopping) {
-        if let Some(posted) = self
+        if let Some((posted, attempts)) = self
             .post(message.message_id, message.body, tried_before, &stopping)
             .await
         {
@@ -112,6 +114,7 @@ impl Poster {
             let work = Work::Posted {
                 message_id: message.message_id,
                 posted,
+                attempts,
             };
             if matches!(
                 self.books.book(vec![work]).await.as_deref(),
@@ -122,25 +125,33 @@ impl Poster {
                     .wait(Some(POISON_PAUSE), &stopping)
                     .await;
             }
+            self.trying.ended(message.message_id);
         }
     }
 
-    async fn post(&self, id: MsgId, body: Bytes, tried_before: bool, stopping: &Stopping) -> Option<Posted> {
+    /// Its end at the door, and how many attempts it took.
+    async fn post(
+        &self,
+        id: MsgId,
+        body: Bytes,
+        tried_before: bool,
+        stopping: &Stopping,
+    ) -> Option<(Posted, i32)> {
         let mut backoff = Backoff::new(self.ids.clone());
         let mut unknown = tried_before;
-        let mut attempts = 0_u32;
+        let mut attempts = 0_i32;
         loop {
+            attempts = attempts.saturating_add(1);
             let said = tokio::select! {
                 () = stopping.stopped() => return None,
                 said = self.icom.post(body.clone()) => said,
             };
             let (why, asked) = match said {
-                Said::Taken(resource_id) => return Some(Posted::Taken(resource_id)),
+                Said::Taken(resource_id) => return Some((Posted::Taken(resource_id), attempts)),
                 Said::Refused(status) if !unknown => {
                     tracing::error!(message.id = %id, status = status.as_u16(), "the switch does not take a message");
-                    return Some(Posted::Refused {
-                        status: status.as_u16(),
-                    });
+                    let status = status.as_u16();
+                    return Some((Posted::Refused { status }, attempts));
                 }
                 // An earlier attempt may have been stored: only the switch can tell, so ask on.
                 Said::Refused(status) => (format!("HTTP {status}"), None),
@@ -151,7 +162,7 @@ impl Poster {
                     (why, asked)
                 }
             };
-            attempts += 1;
+            self.trying.failed(id, attempts, &why);
             if attempts >= WARN_FROM {
                 tracing::warn!(message.id = %id, attempts, why, "a message is not out yet");
             }

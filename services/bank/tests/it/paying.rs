@@ -46,6 +46,12 @@ async fn a_payment_is_blocked_sent_and_settled() {
         sent["detail"],
         resource_of(post.envelope.header.message_id).to_string()
     );
+    let message = &payment["messages"][0];
+    assert_eq!(
+        (&message["kind"], &message["state"], &message["attempts"]),
+        (&json!("pacs.008"), &json!("taken"), &json!(1))
+    );
+    assert_eq!(message["message_id"], post.envelope.header.message_id.to_string());
     assert_eq!(bank.held(ANA).await, ["4989.50", "0.00", "0.00"]);
     let totals = bank.balanced().await;
     assert_eq!(

@@ -75,6 +75,7 @@ pub(super) async fn get(
             true => Some(Box::pin(app.statistics.of(&entry)).await?),
             false => None,
         };
+        tracing::debug!(target: "payment", { payment.end_to_end_id = %end_to_end_id }, "a key was looked up for a payment");
         let response = answers::with_entry(EntryRoot::Get, app.answering(), entry, statistics);
         Ok(Reply::ok(answers::signed(&app.sealer, response).await))
     })

@@ -25,8 +25,8 @@ pub(crate) struct Batch {
     pub(crate) outbound: Vec<Outbound>,
     /// Messages from the stream.
     pub(crate) inbound: Vec<Inbound>,
-    /// Ends at the door.
-    pub(crate) posted: Vec<(MsgId, Posted)>,
+    /// Ends at the door, and after how many attempts.
+    pub(crate) posted: Vec<(MsgId, Posted, i32)>,
     /// PI-ResourceIds refused before we know whose they are.
     pub(crate) early_refusals: Vec<ResourceId>,
 }
@@ -358,7 +358,7 @@ async fn write_outbound(
 /// The end of a message's way out, once, and for orders a line in each timeline.
 async fn write_posted(
     tx: &mut Transaction<'_, Postgres>,
-    posted: &[(MsgId, Posted)],
+    posted: &[(MsgId, Posted, i32)],
     at: OffsetDateTime,
 ) -> Result<(), StoreError> {
     if posted.is_empty() {
@@ -375,8 +375,10 @@ async fn write_posted(
     sqlx::query(
         "WITH ended AS (
             UPDATE outbound o SET state = CASE WHEN n.status IS NULL THEN 'taken' ELSE 'refused' END,
-                                  ended_at = $4, resource_id = n.resource_id, status = n.status
-              FROM UNNEST($1::text[], $2::text[], $3::integer[]) AS n (message_id, resource_id, status)
+                                  ended_at = $4, resource_id = n.resource_id, status = n.status,
+                                  attempts = n.attempts
+              FROM UNNEST($1::text[], $2::text[], $3::integer[], $5::integer[])
+                   AS n (message_id, resource_id, status, attempts)
              WHERE o.message_id = n.message_id AND o.state = 'waiting'
          RETURNING o.message_id, o.kind, o.state, o.resource_id)
          INSERT INTO payment_step (end_to_end_id, stage, at, detail)
@@ -384,20 +386,21 @@ async fn write_posted(
            FROM ended e JOIN outbound_item i USING (message_id)
           WHERE e.kind = 'pacs.008' AND e.state = 'taken'",
     )
-    .bind(posted.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>())
+    .bind(posted.iter().map(|(id, ..)| id.as_str()).collect::<Vec<_>>())
     .bind(
         posted
             .iter()
-            .map(|(_, posted)| resource(posted))
+            .map(|(_, posted, _)| resource(posted))
             .collect::<Vec<_>>(),
     )
     .bind(
         posted
             .iter()
-            .map(|(_, posted)| status(posted))
+            .map(|(_, posted, _)| status(posted))
             .collect::<Vec<_>>(),
     )
     .bind(at)
+    .bind(posted.iter().map(|(.., attempts)| *attempts).collect::<Vec<_>>())
     .execute(&mut **tx)
     .await?;
     Ok(())

@@ -20,7 +20,7 @@ use tracing::log::LevelFilter;
 pub(crate) use changes::{Batch, Inbound, Outbound};
 pub(crate) use facts::{Known, Names};
 pub(crate) use keys::{Comparable, KeyLine, OpenQuestion};
-pub(crate) use read::{PaymentLine, Reader, Waiting};
+pub(crate) use read::{MessageOut, PaymentLine, Reader, Waiting};
 pub(crate) use seed::Customer;
 
 /// `pg_advisory_lock` key of "the writer of a bank's book": "PIXBANK" in ASCII.

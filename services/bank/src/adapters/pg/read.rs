@@ -31,6 +31,23 @@ pub(crate) struct PaymentDetail {
     pub(crate) payment: Payment,
     pub(crate) account: Option<Account>,
     pub(crate) timeline: Vec<(String, Timestamp, Option<String>)>,
+    /// Our messages that tell of it, in the order of their making.
+    pub(crate) messages: Vec<MessageOut>,
+}
+
+/// A message of ours on its way to the SPI.
+#[derive(Debug, sqlx::FromRow)]
+pub(crate) struct MessageOut {
+    pub(crate) message_id: String,
+    pub(crate) kind: String,
+    /// `waiting`, `taken` or `refused`.
+    pub(crate) state: String,
+    pub(crate) created_at: OffsetDateTime,
+    pub(crate) ended_at: Option<OffsetDateTime>,
+    pub(crate) resource_id: Option<String>,
+    /// HTTP status of a refusal.
+    pub(crate) status: Option<i32>,
+    pub(crate) attempts: Option<i32>,
 }
 
 /// Sums over the whole book, in centavos.
@@ -164,10 +181,18 @@ impl Reader {
             .into_iter()
             .map(|(stage, at, detail)| (stage, at.into(), detail))
             .collect();
+        let messages = sqlx::query_as(
+            "SELECT o.message_id, o.kind, o.state, o.created_at, o.ended_at, o.resource_id, o.status, o.attempts
+               FROM outbound_item i JOIN outbound o USING (message_id) WHERE i.end_to_end_id = $1 ORDER BY o.id",
+        )
+        .bind(id.as_str())
+        .fetch_all(&self.0)
+        .await?;
         Ok(Some(PaymentDetail {
             payment: row.try_into()?,
             account,
             timeline,
+            messages,
         }))
     }
 
