@@ -42,6 +42,11 @@ pub trait Handler: Send + Sync + 'static {
     /// A connection has ended; every request on it was answered or dropped before.
     fn ended(&self, _peer: &Peer, _end: End) {}
 
+    /// Comes to its end when this peer may stay no longer: its connection is reset then, whatever is under way on it.
+    fn dismissed(&self, _peer: &Peer) -> impl Future<Output = ()> + Send {
+        std::future::pending()
+    }
+
     /// Answers one request of a peer that showed its certificate.
     fn handle(
         &self,
@@ -255,7 +260,6 @@ async fn converse<H: Handler>(
     let _open = OpenConnection::count();
     let address = peer.address;
     let (stream, fate) = Watched::new(tls);
-    let (handler_of_end, peer_of_end) = (handler.clone(), peer.clone());
     let service = service_fn(|request| {
         let (handler, peer, fate) = (handler.clone(), peer.clone(), Arc::clone(&fate));
         async move {
@@ -267,21 +271,29 @@ async fn converse<H: Handler>(
             Err(WasCut)
         }
     });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(match peer.is_surplus {
-            true => SURPLUS_PATIENCE,
-            false => limits.next_request_within,
-        })
-        .max_buf_size(limits.head_bytes_max)
-        .max_headers(limits.headers_max)
-        .serve_connection(TokioIo::new(stream), service);
-    let mut connection = pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = stopping.stopped() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    let ended = {
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(match peer.is_surplus {
+                true => SURPLUS_PATIENCE,
+                false => limits.next_request_within,
+            })
+            .max_buf_size(limits.head_bytes_max)
+            .max_headers(limits.headers_max)
+            .serve_connection(TokioIo::new(stream), service);
+        let mut connection = pin!(connection);
+        tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = handler.dismissed(&peer) => {
+                metrics::counter!("http_connections_dismissed_total").increment(1);
+                tracing::warn!(peer.address = %address, "a connection is cut: its certificate is good no longer");
+                fate.cut();
+                Ok(())
+            }
+            () = stopping.stopped() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
         }
     };
     if let Err(e) = &ended {
@@ -292,7 +304,7 @@ async fn converse<H: Handler>(
         true => End::Broken,
         false => End::Clean,
     };
-    handler_of_end.ended(&peer_of_end, end);
+    handler.ended(&peer, end);
 }
 
 /// Counts an open connection for as long as it lives, also when its handler panics.

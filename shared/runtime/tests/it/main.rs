@@ -8,6 +8,7 @@
 
 mod config;
 mod crowd;
+mod dismissed;
 mod http;
 mod lifecycle;
 mod mtls;
