@@ -19,7 +19,9 @@
 //! ```
 
 mod directory;
-mod seed;
+mod record;
+pub mod seed;
 
-pub use directory::{Directory, Participant};
-pub use seed::{SeedFault, SeedFaults};
+pub use directory::{Contradiction, Contradictions, Directory, Participant};
+pub use record::{Certificate, Record, RecordFault, Use};
+pub use seed::{Seed, SeedFault, SeedFaults};

@@ -1,15 +1,14 @@
 //! The seed file, checked whole: every fault at once, each with its place.
 
-use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest::{Context, SHA256};
 use pix_domain::{Category, Ispb, Money};
-use pix_xmldsig::VerifyingKey;
 use serde::Deserialize;
 
-use crate::{Directory, Participant};
+use crate::record::hexadecimal;
+use crate::{Certificate, Contradiction, Directory, Record, Use};
 
 /// One thing wrong with the seed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,9 +34,32 @@ impl fmt::Display for SeedFaults {
 
 impl std::error::Error for SeedFaults {}
 
+/// What a seed file says, without a contradiction.
+#[derive(Clone, Debug)]
+pub struct Seed {
+    /// Its participants, settlers before those that they settle.
+    pub records: Vec<Record>,
+    /// Names this content: 64 hexadecimal digits, others as soon as the file or a certificate differs.
+    pub version: String,
+    file: String,
+}
+
+impl Seed {
+    pub(crate) fn directory(&self) -> Result<Directory, SeedFaults> {
+        let place = |ispb| format!("{}, participant {ispb}", self.file);
+        Directory::of(&self.records, &self.version).map_err(|contradictions| {
+            let fault = |Contradiction { ispb, problem }| SeedFault {
+                place: place(ispb),
+                problem,
+            };
+            SeedFaults(contradictions.0.into_iter().map(fault).collect())
+        })
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Seed {
+struct File {
     participant: Vec<Entry>,
 }
 
@@ -64,7 +86,11 @@ fn yes() -> bool {
     true
 }
 
-pub(crate) fn load(path: &Path) -> Result<Directory, SeedFaults> {
+/// Reads a seed file and the certificates that it names.
+///
+/// # Errors
+/// Every fault in it at once.
+pub fn read(path: &Path) -> Result<Seed, SeedFaults> {
     let place = path
         .file_name()
         .map_or_else(String::new, |name| name.to_string_lossy().into_owned());
@@ -75,7 +101,7 @@ pub(crate) fn load(path: &Path) -> Result<Directory, SeedFaults> {
         }])
     };
     let text = std::fs::read_to_string(path).map_err(|e| whole(format!("cannot be read: {e}")))?;
-    let seed: Seed = toml::from_str(&text).map_err(|e| whole(e.to_string().trim_end().to_owned()))?;
+    let file: File = toml::from_str(&text).map_err(|e| whole(e.to_string().trim_end().to_owned()))?;
 
     let mut reader = Reader {
         folder: path.parent().unwrap_or(Path::new("")),
@@ -83,15 +109,10 @@ pub(crate) fn load(path: &Path) -> Result<Directory, SeedFaults> {
         place: String::new(),
         faults: Vec::new(),
         digest: Context::new(&SHA256),
-        directory: Directory {
-            participants: BTreeMap::new(),
-            channels: HashMap::new(),
-            signers: HashMap::new(),
-            version: String::new(),
-        },
+        records: Vec::new(),
     };
     reader.digest.update(text.as_bytes());
-    for entry in seed.participant {
+    for entry in file.participant {
         reader.entry(entry);
     }
     reader.finish()
@@ -104,7 +125,7 @@ struct Reader<'a> {
     place: String,
     faults: Vec<SeedFault>,
     digest: Context,
-    directory: Directory,
+    records: Vec<Record>,
 }
 
 impl Reader<'_> {
@@ -133,100 +154,47 @@ impl Reader<'_> {
         let category = entry.category.map_or(Some(CATEGORY_DEFAULT), |category| {
             self.noted("category", Category::parse(category.as_bytes()))
         });
-        let certificates = entry.channel_certificates.len() + entry.signature_certificates.len();
-        if settler.is_some_and(|settler| settler != ispb) && (opening_balance.is_some() || certificates > 0) {
-            self.fault(
-                "is indirect, so it has no Conta PI and speaks by its settler: no balance, no certificates",
-            );
-        }
-        for path in &entry.channel_certificates {
-            self.channel(ispb, path);
-        }
-        for path in &entry.signature_certificates {
-            self.signer(ispb, path);
-        }
-        let settler = settler.unwrap_or(ispb);
-        let participant = Participant {
+        let channel = entry.channel_certificates.iter().map(|path| (Use::Channel, path));
+        let signature = entry
+            .signature_certificates
+            .iter()
+            .map(|path| (Use::Signature, path));
+        let certificates = channel
+            .chain(signature)
+            .filter_map(|(purpose, path)| self.certificate(purpose, path))
+            .collect();
+        self.records.push(Record {
             ispb,
             name: entry.name,
-            settler,
-            active: entry.active,
+            settler: settler.unwrap_or(ispb),
             category: category.unwrap_or(CATEGORY_DEFAULT),
+            active: entry.active,
+            certificates,
             opening_balance,
-        };
-        if self.directory.participants.insert(ispb, participant).is_some() {
-            self.fault("is there twice");
-        }
+            version: 0,
+        });
     }
 
-    fn channel(&mut self, ispb: Ispb, path: &Path) {
-        let Some(key) = self.certificate(path) else { return };
-        if self
-            .directory
-            .channels
-            .insert(key.issuer_serial().clone(), ispb)
-            .is_some()
-        {
-            self.fault(format!("{} is a channel certificate twice", path.display()));
-        }
-    }
-
-    fn signer(&mut self, ispb: Ispb, path: &Path) {
-        let Some(key) = self.certificate(path) else { return };
-        if self
-            .directory
-            .signers
-            .insert(key.issuer_serial().clone(), (ispb, key))
-            .is_some()
-        {
-            self.fault(format!("{} is a signature certificate twice", path.display()));
-        }
-    }
-
-    fn certificate(&mut self, path: &Path) -> Option<VerifyingKey> {
+    fn certificate(&mut self, purpose: Use, path: &Path) -> Option<Certificate> {
         let what = path.display().to_string();
         let pem = self.noted(&what, std::fs::read(self.folder.join(path)))?;
         self.digest.update(&pem);
-        self.noted(&what, VerifyingKey::from_certificate_pem(&pem))
+        self.noted(&what, Certificate::from_pem(purpose, &pem))
     }
 
-    fn finish(mut self) -> Result<Directory, SeedFaults> {
-        let of = |ispb: Ispb| self.directory.participants.get(&ispb);
-        let unsettled: Vec<_> = self
-            .directory
-            .iter()
-            .filter(|one| of(one.settler).is_none_or(|settler| !settler.is_direct()))
-            .map(|one| (one.ispb, one.settler))
-            .collect();
-        for (ispb, settler) in unsettled {
-            self.place = format!("{}, participant {ispb}", self.file);
-            self.fault(format!(
-                "its settler {settler} is not a direct participant of this file"
-            ));
+    fn finish(mut self) -> Result<Seed, SeedFaults> {
+        self.records.sort_by_key(|record| !record.is_direct());
+        let seed = Seed {
+            records: self.records,
+            version: hexadecimal(self.digest.finish().as_ref()),
+            file: self.file,
+        };
+        if let Err(contradictions) = seed.directory() {
+            self.faults.extend(contradictions.0);
         }
-        let both: Vec<_> = self
-            .directory
-            .channels
-            .keys()
-            .filter(|key| self.directory.signers.contains_key(key))
-            .cloned()
-            .collect();
-        for certificate in both {
-            self.place.clone_from(&self.file);
-            self.fault(format!(
-                "{certificate} is for the channel and for signatures; they may not be swapped"
-            ));
+        match self.faults.is_empty() {
+            true => Ok(seed),
+            false => Err(SeedFaults(self.faults)),
         }
-        if !self.faults.is_empty() {
-            return Err(SeedFaults(self.faults));
-        }
-        self.directory.version = self
-            .digest
-            .finish()
-            .as_ref()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
-        Ok(self.directory)
     }
 }

@@ -146,6 +146,12 @@ impl VerifyingKey {
         self.0.validity.contains(&unix_seconds)
     }
 
+    /// The certificate's first and last valid second, since 1970.
+    #[must_use]
+    pub fn validity(&self) -> &std::ops::RangeInclusive<i64> {
+        &self.0.validity
+    }
+
     /// Issuer and serial number of the certificate.
     #[must_use]
     pub fn issuer_serial(&self) -> &IssuerSerial {
@@ -186,7 +192,11 @@ impl KeySource for VerifyingKey {
     }
 }
 
-fn first_certificate(pem: &[u8]) -> Result<Vec<u8>, KeyError> {
+/// The DER of the first certificate of a PEM text.
+///
+/// # Errors
+/// [`KeyError::Certificate`] when there is none.
+pub fn first_certificate(pem: &[u8]) -> Result<Vec<u8>, KeyError> {
     let found = Pem::iter_from_buffer(pem)
         .flatten()
         .find(|section| section.label == "CERTIFICATE");

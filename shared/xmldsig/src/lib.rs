@@ -21,6 +21,6 @@ pub mod tree;
 pub use cursor::{Cursor, NotCanonical, Token, unescape};
 pub use error::SignatureError;
 pub use identity::IssuerSerial;
-pub use key::{KeyError, KeySource, Signer, VerifyingKey};
+pub use key::{KeyError, KeySource, Signer, VerifyingKey, first_certificate};
 pub use profile::{DSIG, Digest, digest, is_key_info_id};
 pub use signature::{CanonicalSignature, sign_enveloped, sign_spi};

@@ -5,8 +5,8 @@
 use std::fs;
 use std::path::Path;
 
-use pix_domain::{Category, Ispb, Money};
-use pix_participants::Directory;
+use pix_domain::{Category, Ispb, Money, Timestamp};
+use pix_participants::{Certificate, Directory, Record, Use, seed};
 use pix_pki::DevPki;
 use pix_xmldsig::{KeySource as _, VerifyingKey};
 use tempfile::TempDir;
@@ -145,7 +145,7 @@ fn a_settler_has_to_be_a_direct_participant() {
     assert!(
         faults
             .to_string()
-            .contains("settler 44444444 is not a direct participant"),
+            .contains("settler 44444444 is not a direct participant that is known"),
         "{faults}"
     );
 }
@@ -161,4 +161,73 @@ fn a_file_that_is_no_seed_says_so() {
         .unwrap_err()
         .to_string();
     assert!(faults.starts_with("nowhere.toml: cannot be read"), "{faults}");
+}
+
+/// 11111111 with a channel and a signature certificate, and 33333333, which it settles.
+fn records() -> (TempDir, Vec<Record>) {
+    let dir = seed(
+        "[[participant]]\nispb = \"33333333\"\nname = \"I\"\nsettler = \"11111111\"\n\
+         [[participant]]\nispb = \"11111111\"\nname = \"A\"\n\
+         channel_certificates = [\"one/channel.crt\"]\nsignature_certificates = [\"one/signature.crt\"]\n",
+    );
+    let records = seed::read(&dir.path().join("participants.toml")).unwrap().records;
+    (dir, records)
+}
+
+#[test]
+fn a_revoked_certificate_is_found_no_more_and_stays_its_participants() {
+    let (dir, mut records) = records();
+    let [direct, _] = &mut records[..] else { panic!() };
+    let serials: Vec<_> = direct
+        .certificates
+        .iter()
+        .map(|one| one.issuer_serial().clone())
+        .collect();
+    direct.certificates[0].revoked_at = Some(Timestamp::from_micros(1));
+    direct.certificates[1].revoked_at = Some(Timestamp::from_micros(1));
+    let directory = Directory::of(&records, "1").unwrap();
+    assert!(directory.by_channel(&serials[0]).is_none());
+    assert!(directory.signer(&serials[1]).is_none() && directory.find(&serials[1]).is_none());
+    assert!(directory.by_ispb(ispb("11111111")).is_some_and(|one| one.active));
+
+    let pem = fs::read(dir.path().join("one/channel.crt")).unwrap();
+    let mut other = records[0].clone();
+    other.ispb = ispb("44444444");
+    other.settler = other.ispb;
+    for (purpose, why) in [
+        (Use::Channel, "is there twice"),
+        (Use::Signature, "may not be swapped"),
+    ] {
+        other.certificates = vec![Certificate::from_pem(purpose, &pem).unwrap()];
+        let refused = Directory::of(records.iter().chain([&other]), "1").unwrap_err();
+        assert!(refused.to_string().contains(why), "{refused}");
+    }
+}
+
+#[test]
+fn who_is_settled_by_a_suspended_participant_rests_with_it() {
+    let (_dir, mut records) = records();
+    records[0].active = false;
+    let directory = Directory::of(&records, "1").unwrap();
+    assert!(directory.iter().all(|one| !one.active));
+    records[0].active = true;
+    let directory = Directory::of(&records, "2").unwrap();
+    assert!(directory.iter().all(|one| one.active));
+}
+
+#[test]
+fn a_certificate_tells_its_validity_and_fingerprint() {
+    let (dir, records) = records();
+    let certificate = &records[0].certificates[0];
+    assert_eq!(records[0].ispb, ispb("11111111"), "settlers come first");
+    let pem = fs::read(dir.path().join("one/channel.crt")).unwrap();
+    let key = VerifyingKey::from_certificate_pem(&pem).unwrap();
+    let validity = certificate.validity();
+    for instant in [validity.start(), validity.end()] {
+        assert!(key.is_valid_at(instant.as_micros() / 1_000_000));
+    }
+    assert!(!key.is_valid_at(validity.end().as_micros() / 1_000_000 + 1));
+    let fingerprint = certificate.fingerprint();
+    assert_eq!(fingerprint.len(), 64);
+    assert_ne!(fingerprint, records[0].certificates[1].fingerprint());
 }
