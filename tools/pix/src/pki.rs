@@ -30,6 +30,15 @@ pub(crate) fn participant(place: &Place, who: &cli::Participant) -> anyhow::Resu
     let pki = make_pki(place)?;
     seed::write_missing(place)?;
     let mut register = Register::read(place)?;
+    if let Some(settler) = register.settler_of(ispb) {
+        bail!(
+            "{ispb} stands behind {settler}, which settles for it: choose another ISPB for an outside bank"
+        );
+    }
+    let behind = register
+        .settled_by(ispb)
+        .or_else(|| seed::behind(ispb, |other| other == ispb || register.has(other)))
+        .with_context(|| format!("every name for an indirect participant behind {ispb} is taken"))?;
 
     let keys: Vec<PathBuf> = PAIRS
         .iter()
@@ -65,6 +74,7 @@ pub(crate) fn participant(place: &Place, who: &cli::Participant) -> anyhow::Resu
     }
     let name = who.name.clone().unwrap_or_else(|| format!("Banco {ispb}"));
     register.put(ispb, &name, who.balance, &ours);
+    register.put_behind(behind, ispb);
     register.write(place)?;
 
     outln!("{}:", out.display());
@@ -75,6 +85,10 @@ pub(crate) fn participant(place: &Place, who: &cli::Participant) -> anyhow::Resu
     outln!(
         "{ispb} ({name}) is in {}; a running switch reads it at once.",
         place.participants().display()
+    );
+    outln!(
+        "{behind} ({}) stands behind it, so that it can settle for another.",
+        seed::indirect_name(ispb)
     );
     outln!(
         "ICOM: https://127.0.0.1:{} and {}",
@@ -128,8 +142,24 @@ impl Register {
     }
 
     fn has(&self, ispb: Ispb) -> bool {
-        self.entries()
-            .any(|entry| entry.get("ispb").and_then(toml::Value::as_str) == Some(&ispb.to_string()))
+        self.entry(ispb).is_some()
+    }
+
+    fn entry(&self, ispb: Ispb) -> Option<&toml::Value> {
+        self.entries().find(|entry| named(entry, "ispb") == Some(ispb))
+    }
+
+    /// Behind whom this participant stands.
+    fn settler_of(&self, ispb: Ispb) -> Option<Ispb> {
+        self.entry(ispb).and_then(|entry| named(entry, "settler"))
+    }
+
+    /// Who stands behind this participant already.
+    fn settled_by(&self, settler: Ispb) -> Option<Ispb> {
+        let entry = self
+            .entries()
+            .find(|entry| named(entry, "settler") == Some(settler));
+        entry.and_then(|entry| named(entry, "ispb"))
     }
 
     fn entries(&self) -> impl Iterator<Item = &toml::Value> {
@@ -145,6 +175,12 @@ impl Register {
             self.remove(ispb);
         }
         self.text += &seed::participant(ispb, name, balance, folder);
+    }
+
+    fn put_behind(&mut self, ispb: Ispb, settler: Ispb) {
+        if !self.has(ispb) {
+            self.text += &seed::indirect(ispb, settler);
+        }
     }
 
     /// Leaves out the entry's lines: from its header to the next one.
@@ -171,6 +207,11 @@ impl Register {
     fn write(&self, place: &Place) -> anyhow::Result<()> {
         crate::place::write_private(&place.participants(), &self.text)
     }
+}
+
+/// The participant that a field of an entry names.
+fn named(entry: &toml::Value, field: &str) -> Option<Ispb> {
+    Ispb::parse(entry.get(field)?.as_str()?.as_bytes()).ok()
 }
 
 /// Cuts `text` before every line that begins with `header`.
@@ -232,8 +273,12 @@ mod tests {
         let first_key = fs::read(out.join("channel.key")).expect("key");
         let entries = registered(&place);
         // Two banks and six virtual participants are there before it.
-        assert_eq!(entries.len(), 9);
+        assert_eq!(entries.len(), 10);
         assert_eq!(entries[8]["opening_balance"].as_str(), Some("50.00"));
+        assert_eq!(
+            [&entries[9]["ispb"], &entries[9]["settler"]].map(toml::Value::as_str),
+            ["3333000V", "33333333"].map(Some)
+        );
         assert!(
             place
                 .path(entries[8]["channel_certificates"][0].as_str().expect("path"))
@@ -253,11 +298,32 @@ mod tests {
         participant(&place, &new_bank(&out, true)).expect("by force");
         assert_ne!(fs::read(out.join("channel.key")).expect("key"), first_key);
         let again = registered(&place);
-        assert_eq!(again.len(), 9);
+        assert_eq!(again.len(), 10);
+        let renewed = again
+            .iter()
+            .find(|entry| entry["ispb"].as_str() == Some("33333333"));
         assert_ne!(
-            again[8]["channel_certificates"], entries[8]["channel_certificates"],
+            renewed.expect("it is there")["channel_certificates"],
+            entries[8]["channel_certificates"],
             "the switch must see a change"
         );
+
+        // The next bank of the same first four characters gets the next name, and nobody becomes direct by it.
+        let next = cli::Participant {
+            ispb: Ispb::parse(b"33334444").expect("ispb"),
+            ..new_bank(&dir.path().join("next"), false)
+        };
+        participant(&place, &next).expect("next");
+        let last = registered(&place).pop().expect("entries");
+        assert_eq!(last["ispb"].as_str(), Some("3333001V"));
+        let taken = cli::Participant {
+            ispb: Ispb::parse(b"3333001V").expect("ispb"),
+            ..new_bank(&dir.path().join("taken"), true)
+        };
+        let error = participant(&place, &taken)
+            .expect_err("it is indirect")
+            .to_string();
+        assert!(error.contains("stands behind 33334444"), "{error}");
     }
 
     #[test]

@@ -160,7 +160,7 @@ pub(crate) const BANKS: [Bank; 2] = [
 pub(crate) struct Virtual {
     pub(crate) ispb: &'static str,
     name: &'static str,
-    /// The indirect participant behind it.
+    /// The indirect participant behind it, which the program speaks for as well.
     pub(crate) indirect: &'static str,
 }
 
@@ -182,13 +182,13 @@ pub(crate) const VIRTUALS: [Virtual; 2] = [
 pub(crate) const VIRTUAL_ACCOUNT: &str = "0001/1";
 pub(crate) const VIRTUAL_TAX_ID: &str = "11111111111";
 
-/// Indirect participants: ISPB, name, settler. Each behind a direct one: the first four characters of a bank's ISPB
-/// and `000V`; those of the virtual ones would be the same twice, so theirs keep the last three as well.
-const INDIRECT: [(&str, &str, &str); 4] = [
-    ("1111000V", "Indireto Virtual de 11111111", "11111111"),
-    ("2222000V", "Indireto Virtual de 22222222", "22222222"),
-    ("9999A03V", "Indireto Virtual de 99999A03", "99999A03"),
-    ("9999A04V", "Indireto Virtual de 99999A04", "99999A04"),
+/// Indirect participants: ISPB, settler. Those of banks are named as [`behind`] names them; those of the virtual ones
+/// would be the same twice, so theirs keep the last three characters as well.
+const INDIRECT: [(&str, &str); 4] = [
+    ("1111000V", "11111111"),
+    ("2222000V", "22222222"),
+    ("9999A03V", "99999A03"),
+    ("9999A04V", "99999A04"),
 ];
 
 impl Virtual {
@@ -202,12 +202,20 @@ impl Virtual {
     }
 }
 
-/// Whether it is a virtual participant, direct or behind one that is.
+/// Whether it is a virtual participant, direct or behind a direct one: whatever account is named there is taken.
 pub(crate) fn is_virtual(ispb: Ispb) -> bool {
     let ispb = ispb.to_string();
-    VIRTUALS
-        .iter()
-        .any(|one| one.ispb == ispb || one.indirect == ispb)
+    // All that stand behind somebody end so, and nobody else does.
+    VIRTUALS.iter().any(|one| one.ispb == ispb) || ispb.ends_with('V')
+}
+
+/// The virtual indirect participant that is to stand behind `settler`: the first four characters of its ISPB and
+/// `000V`, or the next number that nobody has. None when a thousand have been given away.
+pub(crate) fn behind(settler: Ispb, is_taken: impl Fn(Ispb) -> bool) -> Option<Ispb> {
+    let settler = settler.to_string();
+    (0..1000)
+        .map(|n| parse(&format!("{}{n:03}V", &settler[..4])))
+        .find(|ispb| !is_taken(*ispb))
 }
 
 fn parse(ispb: &str) -> Ispb {
@@ -337,10 +345,10 @@ fn add_virtual(place: &Place) -> anyhow::Result<()> {
             there.push(one.ispb());
         }
     }
-    for (ispb, name, settler) in INDIRECT {
+    for (ispb, settler) in INDIRECT.map(|(ispb, settler)| (parse(ispb), parse(settler))) {
         // Without its settler the whole file would be refused.
-        if !there.contains(&parse(ispb)) && there.contains(&parse(settler)) {
-            added += &indirect(ispb, name, settler);
+        if !there.contains(&ispb) && there.contains(&settler) {
+            added += &indirect(ispb, settler);
         }
     }
     if added.is_empty() {
@@ -353,11 +361,17 @@ fn add_virtual(place: &Place) -> anyhow::Result<()> {
     write_private(&path, &(text + end + &added))
 }
 
-/// One entry of an indirect participant.
-fn indirect(ispb: &str, name: &str, settler: &str) -> String {
+/// What a virtual indirect participant is called.
+pub(crate) fn indirect_name(settler: Ispb) -> String {
+    format!("Indireto Virtual de {settler}")
+}
+
+/// One entry of a virtual indirect participant.
+pub(crate) fn indirect(ispb: Ispb, settler: Ispb) -> String {
     format!(
-        "\n[[participant]]\nispb = \"{ispb}\"\nname = \"{name}\"\nsettler = \"{settler}\"\nactive = true\n\
-         category = \"A\"\n"
+        "\n[[participant]]\nispb = \"{ispb}\"\nname = \"{}\"\nsettler = \"{settler}\"\nactive = true\n\
+         category = \"A\"\n",
+        indirect_name(settler)
     )
 }
 
@@ -453,11 +467,29 @@ mod tests {
             assert!(
                 INDIRECT
                     .iter()
-                    .any(|(ispb, _, settler)| { *ispb == one.indirect && *settler == one.ispb })
+                    .any(|(ispb, settler)| { *ispb == one.indirect && *settler == one.ispb })
             );
             assert!(is_virtual(one.ispb()) && is_virtual(parse(one.indirect)));
         }
-        assert!(!is_virtual(BANKS[0].ispb()) && !is_virtual(parse("1111000V")));
+        assert!(!is_virtual(BANKS[0].ispb()) && is_virtual(parse("1111000V")));
+    }
+
+    #[test]
+    fn who_stands_behind_a_bank_is_the_next_that_nobody_is() {
+        for bank in &BANKS {
+            let seeded = INDIRECT.iter().find(|(_, settler)| *settler == bank.ispb);
+            assert_eq!(
+                behind(bank.ispb(), |_| false),
+                seeded.map(|(ispb, _)| parse(ispb))
+            );
+        }
+        let settler = parse("33334444");
+        let taken = ["3333000V", "3333001V"].map(parse);
+        assert_eq!(
+            behind(settler, |ispb| taken.contains(&ispb)),
+            Some(parse("3333002V"))
+        );
+        assert_eq!(behind(settler, |_| true), None);
     }
 
     #[test]

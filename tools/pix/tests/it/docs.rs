@@ -51,7 +51,12 @@ async fn a_bank_connects_by_hand_as_the_document_says() {
         said.contains("HTTP/1.1 201") && said.to_ascii_lowercase().contains("pi-resourceid:"),
         "{said}"
     );
-    assert!(said.contains("<TxSts>ACSC</TxSts>"), "{said}\n{complained}");
+    assert_eq!(
+        said.matches("<TxSts>ACSC</TxSts>").count(),
+        2,
+        "for itself, and for whom it settles: {said}\n{complained}"
+    );
+    assert!(said.contains("3333000V (Indireto Virtual de 33333333)"), "{said}");
     assert!(said.contains("settled"), "{said}\n{complained}");
     switch.stop().await;
 }
