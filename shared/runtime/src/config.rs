@@ -326,6 +326,22 @@ impl Settings {
     }
 }
 
+/// The keys as JSON, for `--describe`.
+pub(crate) fn to_json(service: &str, keys: &[Key]) -> serde_json::Value {
+    let prefix = format!("PIX_{}_", service.to_uppercase());
+    let key = |key: &Key| {
+        serde_json::json!({
+            "name": key.name,
+            "default": key.default,
+            "required": key.default.is_none() && !key.optional,
+            "unit": key.unit,
+            "meaning": key.meaning,
+            "environment": key.env(&prefix),
+        })
+    };
+    keys.iter().map(key).collect()
+}
+
 /// The layers being laid over each other.
 struct Layers {
     keys: &'static [Key],

@@ -1,7 +1,7 @@
 //! What every `main` of the switch needs, so that a service's own crate holds only its service.
 //!
 //! [`config`] reads settings and reports every fault at once; [`telemetry`] sets up logs, metrics and
-//! traces; [`Lifecycle`] runs the tasks and stops them in good order; [`Clock`] and [`Ids`] are the only
+//! traces, [`metric`] declares the metrics and [`payment_trace`] finds a payment's spans together; [`Lifecycle`] runs the tasks and stops them in good order; [`Clock`] and [`Ids`] are the only
 //! sources of time and chance; [`tls`] and [`http`] are the face to the banks, [`ops`] the one to operators;
 //! [`pg`], [`nats`] and [`redis`] connect to the parts; [`Shares`] keep one participant from taking everything.
 
@@ -10,8 +10,10 @@ pub mod config;
 pub mod http;
 mod ids;
 mod lifecycle;
+pub mod metric;
 pub mod nats;
 pub mod ops;
+pub mod payment_trace;
 pub mod pg;
 pub mod problem;
 pub mod redis;
@@ -45,4 +47,26 @@ pub fn build_runtime() -> std::io::Result<tokio::runtime::Runtime> {
         tracing::warn!(%error, "the limit of open files stays as it was");
     }
     tokio::runtime::Builder::new_multi_thread().enable_all().build()
+}
+
+/// Answers `--describe`: a service's settings and metrics as JSON, which `docs/configuration.md` and
+/// `docs/metrics.md` are written from. `None` when the process was asked for something else.
+#[must_use]
+#[expect(clippy::print_stdout, reason = "the answer to a command on a terminal")]
+pub fn describe(
+    service: &str,
+    keys: &[Key],
+    metrics: &[&'static [metric::Metric]],
+) -> Option<std::process::ExitCode> {
+    let mut args = std::env::args().skip(1);
+    if args.next().as_deref() != Some("--describe") {
+        return None;
+    }
+    let described = serde_json::json!({
+        "service": service,
+        "settings": config::to_json(service, keys),
+        "metrics": metric::to_json(metrics),
+    });
+    println!("{described:#}");
+    Some(std::process::ExitCode::SUCCESS)
 }
