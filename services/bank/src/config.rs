@@ -17,7 +17,7 @@ use crate::adapters::pg::Customer;
 use crate::customers;
 use crate::http::About;
 
-static KEYS: &[Key] = &[
+pub(crate) static KEYS: &[Key] = &[
     Key::required::<IspbSetting>("ispb", "8 characters", "who this bank is"),
     Key::required::<String>("name", "text", "what the page calls it"),
     Key::with_default::<Color>("color", "#0b6e4f", "#rrggbb", "colour of the page"),

@@ -13,6 +13,8 @@ mod http;
 mod icom;
 mod keys;
 mod messages;
+mod metrics;
+mod steps;
 mod work;
 mod writer;
 
@@ -54,6 +56,9 @@ const DICT_WITHIN: Duration = Duration::from_secs(5);
 const EVENTS_MAX: usize = 1024;
 
 fn main() -> ExitCode {
+    if let Some(described) = pix_runtime::describe("bank", config::KEYS, &[metrics::METRICS]) {
+        return described;
+    }
     let config = match Config::read(std::env::args().skip(1)) {
         Ok(config) => config,
         Err(faults) => return faults.refuse("bank"),
@@ -67,6 +72,7 @@ fn main() -> ExitCode {
         Ok(telemetry) => telemetry,
         Err(e) => return report_and_fail(&e.into()),
     };
+    pix_runtime::metric::declare(metrics::METRICS);
     let started = pix_runtime::build_runtime().context("cannot start the runtime");
     let code = started
         .and_then(|runtime| runtime.block_on(run(config)))

@@ -19,6 +19,7 @@ use tokio::sync::{Notify, broadcast, mpsc, oneshot};
 
 use crate::adapters::pg::{Batch, Inbound, Known, Ledger, Names, Outbound, StoreError};
 use crate::messages::{Identity, TRANSACTIONS_MAX};
+use crate::steps::Step;
 use crate::work::{Content, KeyWork, Moved, Outcome, Posted, Received, Work};
 
 /// Requests that may wait for the writer; more are told to come back.
@@ -261,6 +262,9 @@ impl<C: Clock> Writer<C> {
         let decided = decided.await?;
         (self.up)(true);
         self.tell(&decided);
+        for step in &decided.steps {
+            step.tell(self.identity.ispb, now, self.clock.now());
+        }
         if std::mem::take(&mut self.in_doubt) {
             // What was in the first time is only known the second time, and asks for no bell: ring for it.
             for channel in Channel::ALL {
@@ -269,7 +273,7 @@ impl<C: Clock> Writer<C> {
             self.bells.keys.notify_one();
         }
         metrics::histogram!("bank_commit_seconds").record(began.elapsed().as_secs_f64());
-        metrics::counter!("bank_works_total").increment(u64::try_from(works.len()).unwrap_or(u64::MAX));
+        metrics::histogram!("bank_commit_works").record(u32::try_from(works.len()).unwrap_or(u32::MAX));
         Ok(decided.outcomes)
     }
 
@@ -286,7 +290,6 @@ impl<C: Clock> Writer<C> {
             drop(self.bells.moved.send(*moved));
             match moved {
                 Moved::Payment { end_to_end_id, state } => {
-                    metrics::counter!("bank_payments_moved_total", "state" => *state).increment(1);
                     tracing::debug!(target: "payment", { payment.end_to_end_id = %end_to_end_id, state }, "a payment moved on");
                 }
                 Moved::Key { state, .. } => {
@@ -313,6 +316,7 @@ struct Decided {
     /// The DICT has to be asked something.
     ask: bool,
     moved: Vec<Moved>,
+    steps: Vec<Step>,
     messages: Vec<(&'static str, &'static str)>,
     anomalies: Vec<bank_core::Anomaly>,
 }
@@ -635,6 +639,7 @@ impl Desk {
         self.batch.outbound = outbound;
         self.batch.changes = self.book.into_changes();
         self.batch.keys = self.keyring.into_changes();
+        self.decided.steps = steps(&self.batch.changes);
         self.decided.moved = moved(&self.batch.changes, &self.batch.keys);
         self.decided.anomalies = self.batch.changes.anomalies.clone();
         (self.batch, self.decided)
@@ -647,6 +652,12 @@ impl Desk {
         };
         Some((payment, self.book.account(account)?))
     }
+}
+
+fn steps(changes: &Changes) -> Vec<Step> {
+    let created = changes.created.iter().map(|payment| Step::of(payment, true));
+    let updated = changes.updated.iter().map(|payment| Step::of(payment, false));
+    created.chain(updated).collect()
 }
 
 fn moved(changes: &Changes, keys: &KeyChanges) -> Vec<Moved> {

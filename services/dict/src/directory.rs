@@ -319,7 +319,9 @@ impl Directory {
         let (attempted, _share) = attempted.map_err(|_| StoreError::Late)?;
         match attempted? {
             Attempt::Commit(write, done) => {
+                let committing = std::time::Instant::now();
                 write.commit().await?;
+                metrics::histogram!("dict_commit_seconds").record(committing.elapsed().as_secs_f64());
                 self.told.notify_one();
                 Ok(Some(done))
             }

@@ -10,6 +10,7 @@ mod directory;
 mod events;
 mod grpc;
 mod http;
+mod metrics;
 mod ops;
 mod registry;
 mod sealer;
@@ -24,6 +25,7 @@ use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use pix_participants::Directory as Participants;
 use pix_runtime::http::ServerLimits;
+use pix_runtime::metric::{self, CONNECTIONS};
 use pix_runtime::ops::Readiness;
 use pix_runtime::pg::{self, DbClock};
 use pix_runtime::{Ids, Lifecycle, Shares, telemetry};
@@ -52,6 +54,9 @@ const BACKGROUND_POOL_MAX: u32 = 6;
 const STATISTICS_POOL_MAX: u32 = 4;
 
 fn main() -> ExitCode {
+    if let Some(described) = pix_runtime::describe("dict", config::KEYS, &[metrics::METRICS, CONNECTIONS]) {
+        return described;
+    }
     let config = match Config::read(std::env::args().skip(1)) {
         Ok(config) => config,
         Err(faults) => return faults.refuse("dict"),
@@ -65,6 +70,9 @@ fn main() -> ExitCode {
         Ok(telemetry) => telemetry,
         Err(error) => return fail(&error.into()),
     };
+    for table in [metrics::METRICS, CONNECTIONS] {
+        metric::declare(table);
+    }
     let code = match pix_runtime::build_runtime() {
         Ok(runtime) => runtime.block_on(run(config)).unwrap_or_else(|error| fail(&error)),
         Err(error) => fail(&error.into()),

@@ -17,7 +17,7 @@ use tracing::Instrument as _;
 use crate::adapters::hits::Hits;
 use crate::adapters::pg::{StoreError, in_time};
 use crate::adapters::pg_book::{BookStore, Event};
-use crate::events;
+use crate::{events, stages};
 
 /// Commands that may wait before a sender is told to come back (503).
 pub(crate) const QUEUE_MAX: usize = 4096;
@@ -65,6 +65,7 @@ pub(crate) struct Writer<C> {
     parts: Parts<C>,
     book: Book,
     audit_head: [u8; 32],
+    stages: stages::Payments,
 }
 
 /// What the writer is made of.
@@ -118,6 +119,7 @@ impl<C: Clock> Writer<C> {
             parts,
             book,
             audit_head,
+            stages: stages::Payments::default(),
         })
     }
 
@@ -267,6 +269,7 @@ impl<C: Clock> Writer<C> {
             let Ok((decision, parcels, events, audit_hash)) = decided else {
                 return Err(Failed::Poisoned("deciding it panicked".to_owned()));
             };
+            let writing = Instant::now();
             match in_time(
                 self.parts
                     .store
@@ -277,6 +280,8 @@ impl<C: Clock> Writer<C> {
                 Ok(()) => {
                     let took = started.elapsed().as_secs_f64();
                     metrics::histogram!("spi_book_batch_seconds").record(took);
+                    metrics::histogram!("spi_commit_seconds", "writer" => "book")
+                        .record(writing.elapsed().as_secs_f64());
                 }
                 Err(error) => {
                     // Whether the COMMIT happened is unknown until the batch's own row is looked for.
@@ -307,15 +312,7 @@ impl<C: Clock> Writer<C> {
         let receipts = decision.batch.receipts.clone();
         let batch = (decision.batch.number, decision.batch.last_seq);
         metrics::histogram!("spi_book_batch_commands").record(to_f64(jobs.len()));
-        metrics::counter!("spi_payments_blocked_total").increment(count(&decision, |end| end.is_none()));
-        metrics::counter!("spi_payments_ended_total", "outcome" => "settled")
-            .increment(count(&decision, |end| {
-                matches!(end, Some(spi_core::book::End::Settled))
-            }));
-        metrics::counter!("spi_payments_ended_total", "outcome" => "refused")
-            .increment(count(&decision, |end| {
-                end.as_ref().is_some_and(|end| end.refusal().is_some())
-            }));
+        self.stages.committed(&decision.batch, self.parts.clock.now());
         // Only what a repeat is recognised by: a message that was refused may be sound when it comes again.
         let keyed = decision
             .batch
@@ -471,15 +468,6 @@ fn note_complaint(inbound: &Inbound) {
         about = about.as_deref().unwrap_or("no id"),
         "a participant could not process a message of ours (admi.002)"
     );
-}
-
-fn count(decision: &Decision, which: impl Fn(&Option<spi_core::book::End>) -> bool) -> u64 {
-    decision
-        .batch
-        .steps
-        .iter()
-        .filter(|step| which(&step.end))
-        .count() as u64
 }
 
 #[expect(clippy::cast_precision_loss, reason = "queue lengths are far below 2^52")]

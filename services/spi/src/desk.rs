@@ -5,10 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use iso20022::{AppHdr, MessageDefinition, Pacs008Group};
-use pix_domain::{MsgId, ResourceId, SPI_ISPB};
+use pix_domain::{MsgId, ResourceId, SPI_ISPB, Timestamp};
 use pix_runtime::{Clock, Ids, Stopping};
 use pix_xmldsig::Signer;
 use spi_core::former::{Former, Group, form_wait};
@@ -23,6 +23,7 @@ use crate::adapters::pg::{StoreError, in_time};
 use crate::adapters::pg_delivery::{self, Checkpoint, DeliveryStore, Formed};
 use crate::bodies::Bodies;
 use crate::handed::HandedOver;
+use crate::stages;
 
 /// Batches of the book that may wait for the desk.
 pub(crate) const PARCELS_QUEUE_MAX: usize = 64;
@@ -129,6 +130,7 @@ pub(crate) struct Desk<C> {
     checkpoint: Option<Checkpoint>,
     checkpoint_due: bool,
     sweeping: JoinSet<Result<Vec<Parcel>, StoreError>>,
+    stages: stages::Messages,
 }
 
 impl<C: Clock + Clone> Desk<C> {
@@ -178,6 +180,7 @@ impl<C: Clock + Clone> Desk<C> {
             checkpoint: None,
             checkpoint_due: true,
             sweeping: JoinSet::new(),
+            stages: stages::Messages::default(),
         };
         let now = desk.clock.now();
         let ids = desk.ids.clone();
@@ -320,13 +323,21 @@ impl<C: Clock + Clone> Desk<C> {
             match effect {
                 Effect::Reply(waiter, reply) => {
                     if let Some(sender) = self.replies.remove(&waiter) {
-                        if let Reply::Batch { deliveries, .. } = &reply {
-                            self.handed.note(deliveries, self.clock.now());
-                        }
+                        self.note_handed_over(&reply);
                         drop(sender.send(reply)); // a reader that is gone asks again, or its stream expires
                     }
                 }
                 Effect::Confirm(stream, deliveries) => self.confirming.push((stream, deliveries)),
+            }
+        }
+    }
+
+    fn note_handed_over(&mut self, reply: &Reply) {
+        if let Reply::Batch { deliveries, .. } = reply {
+            let now = self.clock.now();
+            self.handed.note(deliveries, now);
+            for delivery in deliveries {
+                self.stages.delivered(delivery.id, now);
             }
         }
     }
@@ -411,7 +422,7 @@ impl<C: Clock + Clone> Desk<C> {
         let mut woken: BTreeMap<Mailbox, i64> = BTreeMap::new();
         for formed in written.formed {
             let destination = formed.group.mailbox.destination;
-            for (outbox_id, created_at, end_to_end_id) in &formed.parcels {
+            for (outbox_id, _, end_to_end_id) in &formed.parcels {
                 if let Some(id) = end_to_end_id {
                     tracing::debug!(
                         target: "payment",
@@ -420,9 +431,12 @@ impl<C: Clock + Clone> Desk<C> {
                     );
                 }
                 self.unformed.remove(outbox_id);
-                metrics::histogram!("spi_outbox_wait_seconds").record(now.since(*created_at).as_secs_f64());
                 woken.insert(formed.group.mailbox, *outbox_id);
             }
+            let Group { mailbox, form } = formed.group;
+            let reader = mailbox.destination.to_string();
+            self.stages
+                .formed(formed.delivery.id, form, &reader, &formed.parcels, now);
             self.bodies.insert(formed.delivery.id, formed.bytes);
             ready.push((formed.group.mailbox, formed.delivery));
         }
@@ -434,6 +448,7 @@ impl<C: Clock + Clone> Desk<C> {
                 self.unread.remove(&delivery.id);
                 self.handed.forget(delivery.id);
                 self.bodies.remove(delivery.id);
+                self.stages.confirmed(delivery.id, now);
             }
             let ids = self.ids.clone();
             let effects = self.streams.confirmed(stream, now, &mut || Token(ids.u128()));
@@ -469,13 +484,17 @@ impl<C: Clock + Clone> Desk<C> {
 
     fn observe(&self) {
         metrics::gauge!("spi_outbox_waiting").set(f64::from(small(self.former.len())));
+        let now = self.clock.now();
+        let age = |since: Option<Timestamp>| since.map_or(0.0, |since| now.since(since).as_secs_f64());
+        metrics::gauge!("spi_outbox_age_seconds").set(age(self.former.oldest()));
         metrics::gauge!("spi_signer_utilisation").set(self.utilisation);
-        for (mailbox, depth) in self.streams.depths() {
+        for (mailbox, depth, oldest) in self.streams.depths() {
             let labels = [
                 ("participant", mailbox.destination.to_string()),
                 ("channel", mailbox.channel.as_str().to_owned()),
             ];
             metrics::gauge!("spi_stream_depth", &labels).set(f64::from(small(depth)));
+            metrics::gauge!("spi_stream_age_seconds", &labels).set(age(oldest));
         }
     }
 }
@@ -558,9 +577,13 @@ async fn write<C: Clock>(
                     return Ok(());
                 }
             }
+            let writing = Instant::now();
             store
                 .commit(&formed, &confirmations, checkpoint, clock.now())
-                .await
+                .await?;
+            metrics::histogram!("spi_commit_seconds", "writer" => "desk")
+                .record(writing.elapsed().as_secs_f64());
+            Ok(())
         });
         match attempt.await {
             Ok(()) => {

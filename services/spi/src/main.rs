@@ -13,10 +13,12 @@ mod events;
 mod handed;
 mod http;
 mod intake;
+mod metrics;
 mod ops;
 mod registry;
 mod sandbox;
 mod shares;
+mod stages;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -24,6 +26,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
+use pix_runtime::metric::{self, CONNECTIONS};
 use pix_runtime::ops::Readiness;
 use pix_runtime::pg::{self, DbClock};
 use pix_runtime::{Clock as _, Ids, Lifecycle, Stopping, telemetry};
@@ -63,6 +66,9 @@ const AUDIT_SIGN_EVERY: Duration = Duration::from_secs(60);
 const WAKEUPS_MAX: usize = 16;
 
 fn main() -> ExitCode {
+    if let Some(described) = pix_runtime::describe("spi", config::KEYS, &[metrics::METRICS, CONNECTIONS]) {
+        return described;
+    }
     let mut args: Vec<String> = std::env::args().skip(1).collect();
     let audit = args.first().is_some_and(|arg| arg == "audit");
     if audit {
@@ -81,6 +87,9 @@ fn main() -> ExitCode {
         Ok(telemetry) => telemetry,
         Err(error) => return fail(&error.into()),
     };
+    for table in [metrics::METRICS, CONNECTIONS] {
+        metric::declare(table);
+    }
     let run = async {
         match audit {
             true => check_audit(&config).await,

@@ -16,7 +16,7 @@ use serde::Deserialize;
 
 use crate::script::{Rule, Script};
 
-static KEYS: &[Key] = &[
+pub(crate) static KEYS: &[Key] = &[
     Key::required::<Folders>(
         "participants",
         "ISPB=FOLDER, by commas",

@@ -7,6 +7,7 @@ mod app;
 mod config;
 mod memory;
 mod messages;
+mod metrics;
 mod ops;
 mod pay;
 mod reader;
@@ -37,6 +38,9 @@ const GRACE: Duration = Duration::from_secs(10);
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
 fn main() -> ExitCode {
+    if let Some(described) = pix_runtime::describe("virtual", config::KEYS, &[metrics::METRICS]) {
+        return described;
+    }
     let config = match Config::read(std::env::args().skip(1)) {
         Ok(config) => config,
         Err(faults) => return faults.refuse("virtual"),
@@ -50,6 +54,7 @@ fn main() -> ExitCode {
         Ok(telemetry) => telemetry,
         Err(e) => return report_and_fail(&e.into()),
     };
+    pix_runtime::metric::declare(metrics::METRICS);
     let started = pix_runtime::build_runtime().context("cannot start the runtime");
     let code = started
         .and_then(|runtime| runtime.block_on(run(config)))

@@ -127,16 +127,32 @@ impl Metric {
 
 /// What every service with a face to banks shows of its connections.
 pub static CONNECTIONS: &[Metric] = &[
-    Metric::gauge("http_connections_open", "connections", "Connections of participants that are open."),
+    Metric::gauge(
+        "http_connections_open",
+        "connections",
+        "Connections of participants that are open.",
+    ),
     Metric::counter(
         "http_connections_refused_total",
         "connections",
         "Connections refused because their address or their certificate had too many.",
     ),
-    Metric::counter("http_handler_panics_total", "requests", "Requests whose handling panicked: bugs."),
-    Metric::counter("tls_handshakes_total", "handshakes", "TLS handshakes that succeeded."),
-    Metric::counter("tls_handshakes_refused_total", "handshakes", "TLS handshakes that did not, by reason.")
-        .by(&[Label::any("reason")]),
+    Metric::counter(
+        "http_handler_panics_total",
+        "requests",
+        "Requests whose handling panicked: bugs.",
+    ),
+    Metric::counter(
+        "tls_handshakes_total",
+        "handshakes",
+        "TLS handshakes that succeeded.",
+    ),
+    Metric::counter(
+        "tls_handshakes_refused_total",
+        "handshakes",
+        "TLS handshakes that did not, by reason.",
+    )
+    .by(&[Label::any("reason")]),
 ];
 
 /// Tells `/metrics` what these mean, and starts every counter whose labels are known at zero: a rate over a

@@ -15,7 +15,8 @@ use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
 use opentelemetry::trace::{
-    Span as _, SpanContext, SpanId, SpanKind, TraceContextExt as _, TraceFlags, TraceId, TraceState, Tracer as _,
+    Span as _, SpanContext, SpanId, SpanKind, TraceContextExt as _, TraceFlags, TraceId, TraceState,
+    Tracer as _,
 };
 use opentelemetry::{Context, KeyValue};
 use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator, SdkTracer};
@@ -53,7 +54,11 @@ impl Stage {
         if let Some(tracer) = TRACER.get() {
             let (trace, root) = ids(self.end_to_end_id);
             let parent = SpanContext::new(trace, root, TraceFlags::SAMPLED, true, TraceState::default());
-            self.span(tracer, &Context::new().with_remote_span_context(parent), attributes);
+            self.span(
+                tracer,
+                &Context::new().with_remote_span_context(parent),
+                attributes,
+            );
         }
     }
 
@@ -104,7 +109,8 @@ pub(crate) struct Generator(RandomIdGenerator);
 
 impl IdGenerator for Generator {
     fn new_trace_id(&self) -> TraceId {
-        NEXT.get().map_or_else(|| self.0.new_trace_id(), |(trace, _)| trace)
+        NEXT.get()
+            .map_or_else(|| self.0.new_trace_id(), |(trace, _)| trace)
     }
 
     fn new_span_id(&self) -> SpanId {

@@ -224,6 +224,16 @@ impl Refusal {
         }
     }
 
+    /// The code, or the way it came, for metrics and traces.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Status(reason) => reason.as_str(),
+            Self::Message => "admi.002",
+            Self::Door { .. } => "door",
+        }
+    }
+
     /// What it means, in English.
     #[must_use]
     pub fn meaning(&self) -> &'static str {
@@ -299,6 +309,16 @@ impl Stage {
 }
 
 impl Payment {
+    /// `outgoing`, `incoming`, or `book` when both are customers here.
+    #[must_use]
+    pub fn direction(&self) -> &'static str {
+        match &self.course {
+            Course::Outgoing { .. } => "outgoing",
+            Course::Incoming { .. } => "incoming",
+            Course::Book { .. } => "book",
+        }
+    }
+
     /// `pending`, `settled` or `refused`.
     #[must_use]
     pub fn state(&self) -> &'static str {

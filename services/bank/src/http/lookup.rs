@@ -8,6 +8,7 @@ use axum::extract::{Path, Query, State};
 use bank_core::{Account, AccountState, Counterparty, DictRefusal, KeyEvent, KeyState, Lookup, OrderRefusal};
 use pix_dict_api::Entry;
 use pix_domain::{EndToEndId, Key, Text};
+use pix_runtime::payment_trace::Stage;
 use serde::{Deserialize, Serialize};
 
 use super::App;
@@ -113,6 +114,7 @@ async fn own(app: &App, key: &Key) -> Result<Option<Account>, Refused> {
 }
 
 async fn elsewhere(app: &App, payer: &Account, key: &Key, id: EndToEndId) -> Result<Counterparty, Refused> {
+    let asked_at = app.clock.now();
     let found = app.directory.look_up(key, payer.tax_id, id).await;
     let end = match &found {
         Ok(_) => "found",
@@ -120,6 +122,13 @@ async fn elsewhere(app: &App, payer: &Account, key: &Key, id: EndToEndId) -> Res
         Err(LookupFailure::Away(_)) => "away",
     };
     metrics::counter!("bank_lookups_total", "end" => end).increment(1);
+    let stage = Stage {
+        end_to_end_id: id,
+        name: "bank.lookup",
+        from: asked_at,
+        to: app.clock.now(),
+    };
+    stage.send(&[("participant.ispb", app.about.ispb.as_str()), ("lookup.end", end)]);
     match found {
         Ok(entry) => Ok(counterparty(entry)),
         Err(LookupFailure::Refused(why)) => {

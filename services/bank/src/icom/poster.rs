@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use pix_domain::MsgId;
@@ -49,10 +49,10 @@ impl Poster {
         };
         let this = Arc::new(self);
         let mut tasks = JoinSet::new();
-        let mut in_flight: HashMap<Id, i64> = HashMap::new();
+        let mut in_flight: HashMap<Id, (i64, Instant)> = HashMap::new();
         while !stopping.is_stopped() {
             let free = AT_ONCE - in_flight.len();
-            let held: Vec<i64> = in_flight.values().copied().collect();
+            let held: Vec<i64> = in_flight.values().map(|(id, _)| *id).collect();
             let waiting = match this.store.waiting(this.icom.channel, &held, free).await {
                 Ok(waiting) => waiting,
                 Err(e) => {
@@ -63,17 +63,21 @@ impl Poster {
             };
             backoff.reset();
             for message in waiting {
-                let id = message.id;
+                let (id, since) = (message.id, message.since);
                 let tried_before = id <= recovered;
                 let task = tasks.spawn(this.clone().bring(message, tried_before, stopping.clone()));
-                in_flight.insert(task.id(), id);
+                in_flight.insert(task.id(), (id, since));
             }
-            metrics::gauge!("bank_messages_on_their_way", "channel" => this.icom.channel.as_str())
+            let channel = this.icom.channel.as_str();
+            metrics::gauge!("bank_messages_on_their_way", "channel" => channel)
                 .set(u32::try_from(in_flight.len()).unwrap_or(u32::MAX));
+            let oldest = in_flight.values().map(|(_, since)| since.elapsed()).max();
+            metrics::gauge!("bank_outbox_age_seconds", "channel" => channel)
+                .set(oldest.unwrap_or_default().as_secs_f64());
             tokio::select! {
                 () = stopping.stopped() => {}
                 () = this.bells.of(this.icom.channel).notified(), if in_flight.len() < AT_ONCE => {}
-                () = tokio::time::sleep(SWEEP), if in_flight.len() < AT_ONCE => {}
+                () = tokio::time::sleep(SWEEP) => {}
                 Some(ended) = tasks.join_next_with_id() => {
                     in_flight.remove(&ended.as_ref().map_or_else(tokio::task::JoinError::id, |(id, ())| *id));
                     while let Some(ended) = tasks.try_join_next_with_id() {

@@ -29,7 +29,7 @@ async fn the_bank_tells_who_it_is_and_what_it_holds() {
     bank.pay(&order("1.00")).await;
     let metrics = bank.text("/metrics").await;
     assert!(
-        metrics.contains("bank_payments_moved_total{state=\"pending\"}"),
+        metrics.contains("bank_payments_total{direction=\"outgoing\",state=\"pending\",reason=\"none\"} 1"),
         "{metrics}"
     );
 }

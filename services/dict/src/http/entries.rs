@@ -11,6 +11,8 @@ use pix_dict_api::{
     Violation, check_request_id,
 };
 use pix_domain::{Ispb, Key};
+use pix_runtime::Clock as _;
+use pix_runtime::payment_trace::Stage;
 
 use super::problem::Refusal;
 use super::respond::Reply;
@@ -67,7 +69,8 @@ pub(super) async fn get(
         key: key.kind(),
         end_to_end_id,
     };
-    limited(app, ask, async {
+    let asked_at = app.clock.now();
+    let replied = limited(app, ask, async {
         let found = app.directory.find(&key).await?;
         let entry = found.ok_or_else(Refusal::no_entry)?.entry;
         may_query(&entry, requesting.ispb)?;
@@ -79,7 +82,22 @@ pub(super) async fn get(
         let response = answers::with_entry(EntryRoot::Get, app.answering(), entry, statistics);
         Ok(Reply::ok(answers::signed(&app.sealer, response).await))
     })
-    .await
+    .await;
+    let status = match &replied {
+        Ok(reply) => reply.status,
+        Err(refusal) => refusal.status,
+    };
+    let stage = Stage {
+        end_to_end_id,
+        name: "dict.lookup",
+        from: asked_at,
+        to: app.clock.now(),
+    };
+    stage.send(&[
+        ("participant.ispb", requesting.ispb.as_str()),
+        ("http.status", status.as_str()),
+    ]);
+    replied
 }
 
 /// `PUT /entries/{Key}`: another account, or another name of the same owner.

@@ -96,6 +96,12 @@ impl Former {
         full.or_else(|| self.oldest.first().map(|(since, _)| since.plus(wait)))
     }
 
+    /// Since when the oldest transaction waits.
+    #[must_use]
+    pub fn oldest(&self) -> Option<Timestamp> {
+        self.oldest.first().map(|(since, _)| *since)
+    }
+
     /// How many transactions wait.
     #[must_use]
     pub fn len(&self) -> usize {

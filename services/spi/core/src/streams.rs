@@ -423,11 +423,19 @@ impl Streams {
         effects
     }
 
-    /// Messages ready and not in any batch, by mailbox.
-    pub fn depths(&self) -> impl Iterator<Item = (Mailbox, usize)> + '_ {
-        self.inboxes
-            .iter()
-            .map(|(mailbox, inbox)| (*mailbox, inbox.ready.len()))
+    /// By mailbox: how many messages are ready and not in any batch, and when the oldest that is not confirmed, in a
+    /// batch or not, was formed.
+    pub fn depths(&self) -> impl Iterator<Item = (Mailbox, usize, Option<Timestamp>)> + '_ {
+        let given = |id| match self.streams.get(id).map(|stream| &stream.state) {
+            Some(State::Answered { batch, .. }) => batch.first(),
+            _ => None,
+        };
+        self.inboxes.iter().map(move |(mailbox, inbox)| {
+            let ready = inbox.ready.first_key_value().map(|(_, delivery)| delivery);
+            let unconfirmed = inbox.streams.iter().filter_map(given).chain(ready);
+            let oldest = unconfirmed.map(|delivery| delivery.formed_at).min();
+            (*mailbox, inbox.ready.len(), oldest)
+        })
     }
 
     fn find(&mut self, mailbox: Mailbox, token: Token) -> Option<(StreamId, &mut Stream)> {

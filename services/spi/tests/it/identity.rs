@@ -169,7 +169,10 @@ async fn operators_see_health_metrics_and_plain_errors() {
     let a = spi.bank(A);
     a.post(a.pacs_008(vec![a.order(B, "1.00")])).await;
     let (_, metrics) = get(spi.ops, "/metrics").await;
-    assert!(metrics.contains("spi_payments_blocked_total 1"), "{metrics}");
+    assert!(
+        metrics.contains("spi_payments_total{state=\"blocked\",reason=\"none\"} 1"),
+        "{metrics}"
+    );
     assert_eq!(get(spi.ops, "/payments/nonsense").await.0, 400);
     let unknown = spi.ask("/payments/E11111111202601010000abcdefghijk").await;
     assert_eq!(unknown["state"], "unknown");

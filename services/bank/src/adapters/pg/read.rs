@@ -1,5 +1,7 @@
 //! Reading for the page, for the posters, and for people.
 
+use std::time::{Duration, Instant};
+
 use bank_core::{Account, AccountId, Course, Payment};
 use pix_domain::{AccountNumber, Branch, EndToEndId, MsgId, Timestamp};
 use pix_icom::Channel;
@@ -71,6 +73,8 @@ pub(crate) struct Waiting {
     pub(crate) message_id: MsgId,
     pub(crate) kind: String,
     pub(crate) body: bytes::Bytes,
+    /// When it began to wait.
+    pub(crate) since: Instant,
 }
 
 #[derive(sqlx::FromRow)]
@@ -223,8 +227,9 @@ impl Reader {
         in_flight: &[i64],
         limit: usize,
     ) -> Result<Vec<Waiting>, StoreError> {
-        let rows: Vec<(i64, String, String, Vec<u8>)> = sqlx::query_as(
-            "SELECT id, message_id, kind, body FROM outbound
+        let rows: Vec<(i64, String, String, Vec<u8>, f64)> = sqlx::query_as(
+            "SELECT id, message_id, kind, body, EXTRACT(EPOCH FROM clock_timestamp() - created_at)::float8
+               FROM outbound
               WHERE channel = $1 AND state = 'waiting' AND NOT id = ANY($2) ORDER BY id LIMIT $3",
         )
         .bind(channel.as_str())
@@ -232,13 +237,19 @@ impl Reader {
         .bind(i64::try_from(limit).unwrap_or(i64::MAX))
         .fetch_all(&self.0)
         .await?;
-        let read = |(id, message_id, kind, body): (i64, String, String, Vec<u8>)| {
+        let now = Instant::now();
+        let read = |(id, message_id, kind, body, age_s): (i64, String, String, Vec<u8>, f64)| {
             let message_id = MsgId::parse(message_id.as_bytes()).map_err(|_| corrupt("message_id")())?;
             Ok(Waiting {
                 id,
                 message_id,
                 kind,
                 body: body.into(),
+                // `created_at` is this process's clock, or that of one before it.
+                since: Duration::try_from_secs_f64(age_s)
+                    .ok()
+                    .and_then(|age| now.checked_sub(age))
+                    .unwrap_or(now),
             })
         };
         rows.into_iter().map(read).collect()
