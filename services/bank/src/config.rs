@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use http::Uri;
-use pix_domain::Ispb;
+use pix_domain::{Ispb, Money};
 use pix_runtime::telemetry::{LogFormat, LogLevel};
 use pix_runtime::{Faults, Key, Settings, tls};
 use pix_xmldsig::{KeyError, Signer, VerifyingKey};
@@ -77,6 +77,17 @@ pub(crate) static KEYS: &[Key] = &[
         "TOML file",
         "accounts to open when they are not there",
     ),
+    Key::optional::<Ispbs>(
+        "indirect",
+        "ISPBs, by commas",
+        "indirect participants that this bank settles for: it accepts what is paid to any account there",
+    ),
+    Key::with_default::<Balance>(
+        "indirect_balance",
+        "0.00",
+        "reais",
+        "what the account of each of them with this bank opens with",
+    ),
     Key::with_default::<LogFormat>("log.format", "auto", "auto, json or text", "how log lines look"),
     Key::with_default::<LogLevel>("log.level", "info", "level", "which log lines are written"),
     Key::optional::<String>("otlp.endpoint", "URL", "where traces go"),
@@ -121,7 +132,16 @@ impl Config {
         let keys = |key| noted(&settings, key, signature_keys(&settings.read_file(key)));
         let spi = keys("spi.signature_certificate");
         let dict = keys("dict.signature_certificate");
-        let customers = read_customers(&settings);
+        let mut customers = read_customers(&settings);
+        let balance = settings.get::<Balance>("indirect_balance").0;
+        let indirect = settings
+            .optional::<Ispbs>("indirect")
+            .map_or(Vec::new(), |all| all.0);
+        customers.extend(
+            indirect
+                .into_iter()
+                .map(|ispb| customers::of_indirect(ispb, balance)),
+        );
         let listen = settings.get("listen");
         let about = About {
             ispb: settings.get::<IspbSetting>("ispb").0,
@@ -197,6 +217,29 @@ impl FromStr for IspbSetting {
     }
 }
 
+struct Ispbs(Vec<Ispb>);
+
+impl FromStr for Ispbs {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let each = text.split(',').map(|one| one.trim().parse::<IspbSetting>());
+        each.map(|one| one.map(|one| one.0))
+            .collect::<Result<_, _>>()
+            .map(Self)
+    }
+}
+
+struct Balance(Money);
+
+impl FromStr for Balance {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Money::parse(text.as_bytes()).map(Self).map_err(|e| e.to_string())
+    }
+}
+
 struct Color(String);
 
 impl FromStr for Color {
@@ -245,6 +288,11 @@ mod tests {
         );
         assert!(origin("http://127.0.0.1:4002").is_err());
         assert!(origin("https://host:1/path").is_err());
+        assert_eq!(
+            "1111000V, 1111001V".parse::<Ispbs>().map(|all| all.0.len()),
+            Ok(2)
+        );
+        assert!("1111000V,".parse::<Ispbs>().is_err());
         assert!("#0b6e4f".parse::<Color>().is_ok() && "0b6e4f".parse::<Color>().is_err());
     }
 }

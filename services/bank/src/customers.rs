@@ -1,7 +1,7 @@
 //! The customers file: accounts to open at the first start.
 
 use bank_core::AccountState;
-use pix_domain::{AccountNumber, AccountType, Branch, Key, KeyType, Money, TaxId, Text};
+use pix_domain::{AccountNumber, AccountType, Branch, Ispb, Key, KeyType, Money, TaxId, Text};
 use serde::Deserialize;
 
 use crate::adapters::pg::Customer;
@@ -67,6 +67,7 @@ fn misread(text: &str, error: &toml::de::Error) -> String {
 fn customer(row: &Row) -> Result<Customer, String> {
     let state = row.state.as_deref().unwrap_or("open");
     Ok(Customer {
+        indirect: None,
         branch: Branch::parse(row.branch.as_bytes()).map_err(|e| format!("branch: {e}"))?,
         number: AccountNumber::parse(row.number.as_bytes()).map_err(|e| format!("number: {e}"))?,
         kind: AccountType::parse(row.r#type.as_bytes()).map_err(|e| format!("type: {e}"))?,
@@ -76,6 +77,28 @@ fn customer(row: &Row) -> Result<Customer, String> {
         state: AccountState::parse(state).map_err(|e| format!("state: {e}"))?,
         contacts: contacts(row)?,
     })
+}
+
+/// The account of an indirect participant. Its number is its ISPB, at a branch that no customer has.
+pub(crate) fn of_indirect(ispb: Ispb, balance: Money) -> Customer {
+    const RIGHT: &str = "an ISPB makes an account number, and the root of a CNPJ";
+    // The check digits follow from the rest; of the hundred, the domain knows which.
+    let mut cnpjs = (0..100).map(|digits| format!("{ispb}0001{digits:02}"));
+    let tax_id = cnpjs.find_map(|cnpj| {
+        let tax_id = TaxId::parse(cnpj.as_bytes()).ok();
+        tax_id.filter(TaxId::has_valid_check_digits)
+    });
+    Customer {
+        indirect: Some(ispb),
+        branch: Branch::parse(b"0000").expect("four digits"),
+        number: AccountNumber::parse(ispb.as_str().as_bytes()).expect(RIGHT),
+        kind: AccountType::Other,
+        name: Text::parse(&format!("Participante indireto {ispb}")).expect("short"),
+        tax_id: tax_id.expect(RIGHT),
+        balance,
+        state: AccountState::Open,
+        contacts: Vec::new(),
+    }
 }
 
 fn contacts(row: &Row) -> Result<Vec<Key>, String> {
@@ -107,6 +130,17 @@ mod tests {
         assert_eq!(customers[0].balance.to_string(), "5000.00");
         let reachable = format!("{ONE} phones = [\"+5561999990000\"]\nemails = [\"ana@a.example\"]");
         assert_eq!(read(&reachable).unwrap()[0].contacts.len(), 2);
+    }
+
+    #[test]
+    fn an_indirect_participant_has_an_account_of_its_own_name() {
+        for ispb in [&b"1111000V"[..], b"44444444", b"12ABC345"] {
+            let ispb = super::Ispb::parse(ispb).unwrap();
+            let account = super::of_indirect(ispb, super::Money::ZERO);
+            assert_eq!(account.number.as_str(), ispb.as_str());
+            assert!(account.tax_id.has_valid_check_digits());
+            assert!(account.tax_id.as_str().starts_with(ispb.as_str()));
+        }
     }
 
     #[test]

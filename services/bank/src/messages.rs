@@ -197,6 +197,33 @@ fn status(report: &TransactionStatusReport) -> StatusReport {
 
 fn credit_transfer(ours: Ispb, payment: &Payment, payer: &Account) -> CreditTransfer {
     let to = &payment.counterparty;
+    // The account that is debited here is the participant's; the order names its customer.
+    let (debtor, debtor_account, debtor_agent) = match &payment.on_behalf_of {
+        None => (
+            Party {
+                name: payer.holder.clone(),
+                tax_id: payer.tax_id,
+            },
+            DebtorAccount {
+                number: payer.number,
+                branch: Some(payer.branch),
+                kind: payer.kind,
+            },
+            ours,
+        ),
+        Some(customer) => (
+            Party {
+                name: customer.name.clone().unwrap_or_else(|| payer.holder.clone()),
+                tax_id: customer.tax_id,
+            },
+            DebtorAccount {
+                number: customer.number,
+                branch: customer.branch,
+                kind: customer.kind,
+            },
+            customer.ispb,
+        ),
+    };
     let remittance = payment.description.as_ref().map(|text| Remittance {
         unstructured: Some(text.clone()),
         structured: None,
@@ -212,16 +239,9 @@ fn credit_transfer(ours: Ispb, payment: &Payment, payer: &Account) -> CreditTran
             None => LocalInstrument::Manual,
         },
         initiator: None,
-        debtor: Party {
-            name: payer.holder.clone(),
-            tax_id: payer.tax_id,
-        },
-        debtor_account: DebtorAccount {
-            number: payer.number,
-            branch: Some(payer.branch),
-            kind: payer.kind,
-        },
-        debtor_agent: ours,
+        debtor,
+        debtor_account,
+        debtor_agent,
         creditor_agent: to.ispb,
         creditor: to.tax_id,
         creditor_account: CreditorAccount {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use bank_core::{
     Accepted, Answer, Book, Changes, Course, KeyChanges, KeyRefusal, KeyTaken, Keyring, Lookup, Order,
-    OrderRefusal, Payee, Refusal,
+    OrderRefusal, Payee, Payer, Refusal,
 };
 use pix_domain::{EndToEndId, Key, MsgId, ResourceId, Timestamp};
 use pix_icom::Channel;
@@ -344,9 +344,15 @@ fn names(works: &[Work]) -> Names {
         match work {
             Work::Order(order) => {
                 names.payments.push(order.end_to_end_id);
-                names.accounts.push(order.from.1);
+                match &order.from {
+                    Payer::Customer(_, number) => names.accounts.push(*number),
+                    Payer::Indirect(customer) => names.participants.push(customer.ispb),
+                }
                 match &order.to {
-                    Payee::Account(to) => names.accounts.push(to.number),
+                    Payee::Account(to) => {
+                        names.accounts.push(to.number);
+                        names.participants.push(to.ispb);
+                    }
                     Payee::Key(_) => names.lookups.push(order.end_to_end_id),
                 }
                 names.keys.extend(order.key.clone());
@@ -369,6 +375,9 @@ fn names(works: &[Work]) -> Names {
                             .payments
                             .extend(orders.iter().map(|order| order.end_to_end_id));
                         names.accounts.extend(orders.iter().map(|order| order.to.number));
+                        names
+                            .participants
+                            .extend(orders.iter().map(|order| order.to.ispb));
                     }
                     Content::Statuses(reports) => {
                         names

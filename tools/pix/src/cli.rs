@@ -206,6 +206,7 @@ pub(crate) struct KeyList {
 const VIRTUAL_EXAMPLES: &str = "Examples:
   pix virtual pay --to B --to-account 200001 --amount 5.00
   pix virtual pay --to-key elisa.prado@horizonte.example --amount 5.00
+  pix virtual pay --from 1111000V --to B                       by bank A, which settles for it
   pix virtual rule --amount 13.37 --do reject:AC03             pay 99999A04 R$ 13.37, and it is refused
   pix virtual rule --participant 99999A04 --do delay:5 --times 1
   pix virtual rules
@@ -235,7 +236,7 @@ pub(crate) enum VirtualCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct VirtualPay {
-    /// Paying participant: a virtual one, or one behind it.
+    /// Paying participant: a virtual one, or the indirect one behind it or behind bank A or B.
     #[arg(long, default_value = "99999A03", value_parser = |text: &str| Ispb::parse(text.as_bytes()))]
     pub(crate) from: Ispb,
     /// Receiver's key, as the DICT has it.

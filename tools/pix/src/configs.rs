@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use pix_parts::{Nats, Postgres, Redis};
 
 use crate::place::{Place, write_private};
-use crate::seed::{Bank, VIRTUALS};
+use crate::seed::{Bank, INDIRECT_BALANCE, VIRTUALS};
 
 /// The roles that `spi` and `dict` serve with: they may not change what is appended.
 pub(crate) const ROLES: [&str; 2] = [SPI_ROLE, DICT_ROLE];
@@ -114,6 +114,7 @@ pub(crate) fn write_bank(
     let ports = place.ports;
     let ispb = bank.ispb();
     let pki = |name: &str| text(&place.path(format!("pki/{ispb}")).join(name));
+    let indirect: Vec<_> = bank.settles_for().map(|ispb| ispb.to_string()).collect();
     write(
         place,
         &format!("bank-{ispb}"),
@@ -141,6 +142,8 @@ pub(crate) fn write_bank(
             ("spi.signature_certificate", pki("spi-signature.crt")),
             ("dict.signature_certificate", pki("dict-signature.crt")),
             ("customers.file", text(&place.customers(ispb))),
+            ("indirect", indirect.join(",")),
+            ("indirect_balance", INDIRECT_BALANCE.to_string()),
             ("log.format", "json".into()),
         ],
     )

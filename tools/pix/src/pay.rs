@@ -277,7 +277,7 @@ pub(crate) fn by_account(
 }
 
 /// Orders once: a bank that falls silent may have taken the order, so it is asked again under the same key.
-async fn send_order(http: &Http, port: u16, body: &Value) -> anyhow::Result<Answer> {
+pub(crate) async fn send_order(http: &Http, port: u16, body: &Value) -> anyhow::Result<Answer> {
     let key = new_order_key()?;
     let answer = http.post_until_answered(port, "/api/payments", body, &key);
     answer.await.with_context(|| {

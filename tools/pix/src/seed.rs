@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::place::{Place, write_private};
 
+/// What an indirect participant's account with a bank of ours opens with: R$ 10,000.00.
+pub(crate) const INDIRECT_BALANCE: Money = Money::from_centavos(1_000_000);
+
 /// What each Conta PI opens with: R$ 1,000,000.00.
 pub(crate) const OPENING_BALANCE: Money = Money::from_centavos(100_000_000);
 
@@ -182,6 +185,9 @@ pub(crate) const VIRTUALS: [Virtual; 2] = [
 pub(crate) const VIRTUAL_ACCOUNT: &str = "0001/1";
 pub(crate) const VIRTUAL_TAX_ID: &str = "11111111111";
 
+/// What the customer is called who pays there.
+pub(crate) const VIRTUAL_NAME: &str = "Fulano";
+
 /// Indirect participants: ISPB, settler. Those of banks are named as [`behind`] names them; those of the virtual ones
 /// would be the same twice, so theirs keep the last three characters as well.
 const INDIRECT: [(&str, &str); 4] = [
@@ -225,6 +231,12 @@ fn parse(ispb: &str) -> Ispb {
 impl Bank {
     pub(crate) fn ispb(&self) -> Ispb {
         parse(self.ispb)
+    }
+
+    /// The indirect participants behind it, which it settles for.
+    pub(crate) fn settles_for(&self) -> impl Iterator<Item = Ispb> {
+        let behind = INDIRECT.iter().filter(|(_, settler)| *settler == self.ispb);
+        behind.map(|(ispb, _)| parse(ispb))
     }
 }
 

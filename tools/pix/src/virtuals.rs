@@ -8,9 +8,10 @@ use serde_json::{Value, json};
 use crate::cli::{VirtualCommand, VirtualPay, VirtualRule};
 use crate::http::{Answer, Http, Silent};
 use crate::inside::Inside;
-use crate::pay::{CREDIT_WITHIN, END_WITHIN, by_account, ended};
+use crate::pay::{self, CREDIT_WITHIN, END_WITHIN, by_account, ended};
 use crate::payment::{self, bank_index};
 use crate::place::Place;
+use crate::seed::{self, BANKS};
 
 pub(crate) async fn command(place: &Place, command: &VirtualCommand) -> anyhow::Result<ExitCode> {
     let http = Http::new();
@@ -50,22 +51,40 @@ async fn pay(place: &Place, http: &Http, asked: &VirtualPay) -> anyhow::Result<E
             body
         }
     };
-    body["from"] = asked.from.to_string().into();
     body["amount"] = asked.amount.to_string().into();
+    let receiver = body["to"].as_str().map(str::to_owned);
 
-    let port = place.ports.virtual_ops();
-    let answer = http.post(port, "/pay", &body, None).await;
-    let answer = answer.context("start everything with `pix up`")?;
+    // Who stands behind a bank pays by that bank.
+    let settler = (0_u16..)
+        .zip(&BANKS)
+        .find(|(_, bank)| bank.settles_for().any(|ispb| ispb == asked.from));
+    let (port, answer) = match settler {
+        Some((index, _)) => {
+            let port = place.ports.bank(index);
+            let order = on_behalf_of(asked, body);
+            (port, pay::send_order(http, port, &order).await?)
+        }
+        None => {
+            body["from"] = asked.from.to_string().into();
+            let port = place.ports.virtual_ops();
+            let answer = http.post(port, "/pay", &body, None).await;
+            (port, answer.context("start everything with `pix up`")?)
+        }
+    };
     let Some(id) = answer.body["end_to_end_id"]
         .as_str()
         .filter(|_| answer.is_success())
     else {
         bail!("{} takes no such order: {}", asked.from, answer.refusal());
     };
-    if !ended(http, port, &format!("/payments/{id}"), END_WITHIN).await {
+    let path = match settler {
+        Some(_) => format!("/api/payments/{id}"),
+        None => format!("/payments/{id}"),
+    };
+    if !ended(http, port, &path, END_WITHIN).await {
         errln!("pix: still pending; ask again with `pix payment {id}`");
     }
-    if let Some(receiver) = body["to"].as_str().and_then(bank_index) {
+    if let Some(receiver) = receiver.as_deref().and_then(bank_index) {
         // A payment that the switch refused never reached the receiver, which then has nothing to say.
         let path = format!("/api/payments/{id}");
         ended(http, place.ports.bank(receiver), &path, CREDIT_WITHIN).await;
@@ -77,6 +96,23 @@ async fn pay(place: &Place, http: &Http, asked: &VirtualPay) -> anyhow::Result<E
         story.print();
     }
     Ok(story.exit_code())
+}
+
+/// The order as the bank takes it that settles for the payer, by account: what its key led to is known.
+fn on_behalf_of(asked: &VirtualPay, mut to: Value) -> Value {
+    let amount = to["amount"].take();
+    to["ispb"] = to["to"].take();
+    if let Some(fields) = to.as_object_mut() {
+        for field in ["to", "amount", "key"] {
+            fields.remove(field);
+        }
+    }
+    let (branch, number) = seed::VIRTUAL_ACCOUNT.split_once('/').unwrap_or_default();
+    let from = json!({
+        "ispb": asked.from.to_string(), "branch": branch, "number": number, "type": "CACC",
+        "tax_id": seed::VIRTUAL_TAX_ID, "name": seed::VIRTUAL_NAME,
+    });
+    json!({ "from": from, "to": to, "amount": amount })
 }
 
 /// A rule as the virtual participants take it.

@@ -1,6 +1,6 @@
 //! Accounts of customers and the pockets money lives in.
 
-use pix_domain::{AccountNumber, AccountType, Branch, Money, TaxId, Text};
+use pix_domain::{AccountNumber, AccountType, Branch, Ispb, Money, TaxId, Text};
 
 /// Row of an account in its bank's own book.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -47,11 +47,14 @@ impl AccountState {
     }
 }
 
-/// One customer's account.
+/// One customer's account, or that of an indirect participant which this bank settles for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
     /// Its row.
     pub id: AccountId,
+    /// The indirect participant whose account with this bank it is. What its own customers have is in its own books:
+    /// here, all of them pay from this account and are paid into it.
+    pub indirect: Option<Ispb>,
     /// Agência.
     pub branch: Branch,
     /// Number with check digit.

@@ -10,7 +10,7 @@ use pix_domain::{
 
 use crate::{
     Account, AccountId, AccountState, Counterparty, Course, Destination, Incoming, Lookup, Outgoing, Payee,
-    Payment, Pocket, Posting, Refusal, Stage, Verdict, judge_receiver,
+    Payer, Payment, Pocket, Posting, Refusal, Stage, Verdict, judge_indirect, judge_receiver,
 };
 
 /// What the shell knows before it asks: everything that a batch names.
@@ -38,8 +38,8 @@ pub struct Order {
     pub end_to_end_id: EndToEndId,
     /// The caller's own name for it.
     pub key: Option<OrderKey>,
-    /// The payer's account.
-    pub from: (Branch, AccountNumber),
+    /// Who pays.
+    pub from: Payer,
     /// Whom to pay.
     pub to: Payee,
     /// How much.
@@ -288,9 +288,7 @@ impl Book {
         if order.amount.is_zero() {
             return Err(OrderRefusal::AmountZero);
         }
-        let payer = self
-            .find(Some(order.from.0), &order.from.1)
-            .ok_or(OrderRefusal::PayerUnknown)?;
+        let payer = self.payer(&order.from).ok_or(OrderRefusal::PayerUnknown)?;
         match payer.state {
             AccountState::Closed => return Err(OrderRefusal::PayerClosed),
             AccountState::Blocked => return Err(OrderRefusal::PayerBlocked),
@@ -304,7 +302,7 @@ impl Book {
                 (found.to.clone(), Some((found.key.clone(), found.at)))
             }
         };
-        let receiver = if to.ispb == self.ours {
+        let receiver = if to.ispb == self.ours || self.indirect(to.ispb).is_some() {
             Some(self.book_receiver(&to, order.amount, from)?)
         } else {
             None
@@ -343,6 +341,10 @@ impl Book {
             amount: order.amount,
             accepted_at: order.accepted_at,
             counterparty: to,
+            on_behalf_of: match &order.from {
+                Payer::Customer(..) => None,
+                Payer::Indirect(customer) => Some(customer.clone()),
+            },
             key: looked_up.as_ref().map(|(key, _)| key.clone()),
             description: order.description.clone(),
             course,
@@ -369,10 +371,15 @@ impl Book {
         if let Some(known) = self.payments.get(&id) {
             return self.incoming_again(&known.clone(), order, now);
         }
-        let account = self.find(order.to.branch, &order.to.number);
+        let indirect = self.indirect(order.to.ispb);
+        let account = indirect.or_else(|| self.find(order.to.branch, &order.to.number));
         let named = account.map(|account| account.id);
-        let judged = judge_receiver(self.ours, account, &order.to, order.purpose, order.amount)
-            .map(|account| account.id);
+        let judged = match indirect {
+            Some(account) => judge_indirect(account, order.purpose, order.amount),
+            None => judge_receiver(self.ours, account, &order.to, order.purpose, order.amount),
+        };
+        let judged = judged.map(|account| account.id);
+        let on_behalf_of = self.on_behalf_of(order);
         self.step(id, Stage::Received, now, None);
         let (state, verdict) = match (self.early.get(&id), judged) {
             (Some(early), _) => {
@@ -413,6 +420,7 @@ impl Book {
             amount: order.amount,
             accepted_at: order.accepted_at,
             counterparty: order.from.clone(),
+            on_behalf_of,
             key: order.key.clone(),
             description: order.description.clone(),
             course: Course::Incoming {
@@ -616,9 +624,12 @@ impl Book {
         let (Course::Outgoing { account: from, .. } | Course::Book { from, .. }) = payment.course else {
             return Err(OrderRefusal::IdTaken);
         };
-        let same_payer = self
-            .find(Some(order.from.0), &order.from.1)
-            .is_some_and(|payer| payer.id == from);
+        let behalf = match &order.from {
+            Payer::Customer(..) => None,
+            Payer::Indirect(customer) => Some(customer),
+        };
+        let same_payer = self.payer(&order.from).is_some_and(|payer| payer.id == from)
+            && payment.on_behalf_of.as_ref() == behalf;
         let same_payee = match &order.to {
             Payee::Account(to) => {
                 payment.key.is_none() && payment.counterparty == Counterparty::from(to.clone())
@@ -661,9 +672,33 @@ impl Book {
         self.find(Some(*branch), number)
     }
 
-    /// The account with this number, at this branch; without a branch, the only one with this number.
+    /// The account that this payer pays from.
+    fn payer(&self, payer: &Payer) -> Option<&Account> {
+        match payer {
+            Payer::Customer(branch, number) => self.find(Some(*branch), number),
+            Payer::Indirect(customer) => self.indirect(customer.ispb),
+        }
+    }
+
+    /// The account of an indirect participant.
+    fn indirect(&self, ispb: Ispb) -> Option<&Account> {
+        self.accounts
+            .values()
+            .find(|account| account.indirect == Some(ispb))
+    }
+
+    /// Whose money an incoming order's is, when it is not for a customer of this bank.
+    fn on_behalf_of(&self, order: &IncomingOrder) -> Option<Counterparty> {
+        self.indirect(order.to.ispb).map(|_| order.to.clone().into())
+    }
+
+    /// The customer's account with this number, at this branch; without a branch, the only one with this number.
     fn find(&self, branch: Option<Branch>, number: &AccountNumber) -> Option<&Account> {
-        let mut found = self.accounts.values().filter(|account| account.number == *number);
+        let ours = self
+            .accounts
+            .values()
+            .filter(|account| account.indirect.is_none());
+        let mut found = ours.filter(|account| account.number == *number);
         match branch {
             Some(branch) => found.find(|account| account.branch == branch),
             None => found.next().filter(|_| found.next().is_none()),
@@ -676,12 +711,17 @@ impl Book {
         amount: Money,
         payer: AccountId,
     ) -> Result<AccountId, OrderRefusal> {
-        let account = self.find(to.branch, &to.number);
+        let indirect = self.indirect(to.ispb);
+        let account = indirect.or_else(|| self.find(to.branch, &to.number));
         if account.is_some_and(|account| account.id == payer) {
             return Err(OrderRefusal::SameAccount);
         }
         let to = Destination::from(to.clone());
-        let judged = judge_receiver(self.ours, account, &to, Purpose::InstantPayment, amount);
+        let purpose = Purpose::InstantPayment;
+        let judged = match indirect {
+            Some(account) => judge_indirect(account, purpose, amount),
+            None => judge_receiver(self.ours, account, &to, purpose, amount),
+        };
         judged.map(|account| account.id).map_err(OrderRefusal::Receiver)
     }
 
@@ -695,6 +735,7 @@ impl Book {
         let same = known.amount == order.amount
             && known.accepted_at == order.accepted_at
             && known.counterparty == order.from
+            && known.on_behalf_of == self.on_behalf_of(order)
             && known.key == order.key
             && known.description == order.description;
         if !same {

@@ -24,6 +24,7 @@ fn request(n: u128) -> RequestId {
 fn account() -> Account {
     Account {
         id: AccountId(1),
+        indirect: None,
         branch: Branch::parse(b"0001").unwrap(),
         number: AccountNumber::parse(b"100001").unwrap(),
         kind: AccountType::Current,

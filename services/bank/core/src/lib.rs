@@ -7,6 +7,9 @@
 //! Money lives in [`Pocket`]s and moves only by [`Posting`]s, each from one pocket to another, so the sum
 //! over all pockets never changes.
 //!
+//! An indirect participant that the bank settles for has one account in this book. Its customers' payments move it as a
+//! customer's own move his, and name the customer ([`Payment::on_behalf_of`]); who they are is not this bank's business.
+//!
 //! Keys live in a [`Keyring`]: the bank's copy of what the DICT has, which only an answer of the DICT changes.
 
 mod account;
@@ -32,8 +35,8 @@ pub use keyring::{
     Registration, Wish,
 };
 pub use payment::{
-    Counterparty, Course, Destination, Incoming, LOOKUP_VALID, Lookup, Outgoing, Payee, Payment, Refusal,
-    Stage, Verdict,
+    Counterparty, Course, Destination, Incoming, LOOKUP_VALID, Lookup, Outgoing, Payee, Payer, Payment,
+    Refusal, Stage, Verdict,
 };
 pub use reason::meaning_in_portuguese;
-pub use receive::judge_receiver;
+pub use receive::{judge_indirect, judge_receiver};

@@ -19,6 +19,8 @@ pub struct Payment {
     pub accepted_at: Timestamp,
     /// The other side.
     pub counterparty: Counterparty,
+    /// This side's customer, when it is one of an indirect participant which this bank settles for.
+    pub on_behalf_of: Option<Counterparty>,
     /// The receiver's key, when it was paid by one.
     pub key: Option<Key>,
     /// What the payer wrote.
@@ -27,7 +29,7 @@ pub struct Payment {
     pub course: Course,
 }
 
-/// The other side of a payment.
+/// A side of a payment that is no customer of this bank.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Counterparty {
     /// Its participant.
@@ -42,6 +44,15 @@ pub struct Counterparty {
     pub tax_id: TaxId,
     /// Its name, which only a payer has on the wire; personal data.
     pub name: Option<Text<140>>,
+}
+
+/// Who pays.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Payer {
+    /// A customer of this bank, by account.
+    Customer(Branch, AccountNumber),
+    /// A customer of an indirect participant which this bank settles for.
+    Indirect(Counterparty),
 }
 
 /// Whom a customer wants to pay.

@@ -54,6 +54,30 @@ pub fn judge_receiver<'a>(
     Ok(account)
 }
 
+/// The rules for the account of an indirect participant that is to be credited for one of its customers. Whether it has
+/// that customer, only it could tell.
+///
+/// | # | Code | When |
+/// |---|------|------|
+/// | 1 | ED05 | this bank does not settle for it any more |
+/// | 2 | AG03 | cash (Saque, Troco) |
+/// | 3 | AM02 | the account cannot hold that much |
+///
+/// # Errors
+/// The code to answer RJCT with.
+pub fn judge_indirect(account: &Account, purpose: Purpose, amount: Money) -> Result<&Account, StatusReason> {
+    if account.state != AccountState::Open {
+        return Err(StatusReason::ED05);
+    }
+    if matches!(purpose, Purpose::CashBack | Purpose::Withdrawal) {
+        return Err(StatusReason::AG03);
+    }
+    if !account.balances.has_room_for(amount) {
+        return Err(StatusReason::AM02);
+    }
+    Ok(account)
+}
+
 #[cfg(test)]
 mod tests {
     use pix_domain::{AccountNumber, Branch, TaxId, Text};
@@ -70,6 +94,7 @@ mod tests {
     fn account() -> Account {
         Account {
             id: AccountId(1),
+            indirect: None,
             branch: Branch::parse(b"0001").unwrap(),
             number: AccountNumber::parse(b"100001").unwrap(),
             kind: AccountType::Current,
@@ -98,6 +123,31 @@ mod tests {
     #[test]
     fn a_matching_order_is_taken() {
         assert_eq!(judge(Some(&account()), &to()), Ok(AccountId(1)));
+    }
+
+    #[test]
+    fn an_indirect_participants_account_takes_what_it_can_hold() {
+        use StatusReason as R;
+        let held = |state, available| Account {
+            indirect: Some(ispb(b"2222000V")),
+            state,
+            balances: Balances {
+                available: Money::from_centavos(available),
+                ..Balances::default()
+            },
+            ..account()
+        };
+        let judge = |account: &Account, purpose| {
+            judge_indirect(account, purpose, Money::from_centavos(1)).map(|account| account.id)
+        };
+        let (open, pay) = (held(AccountState::Open, 0), Purpose::InstantPayment);
+        assert_eq!(judge(&open, pay), Ok(AccountId(1)));
+        assert_eq!(judge(&held(AccountState::Closed, 0), pay), Err(R::ED05));
+        assert_eq!(judge(&open, Purpose::CashBack), Err(R::AG03));
+        assert_eq!(
+            judge(&held(AccountState::Open, i64::MAX as u64), pay),
+            Err(R::AM02)
+        );
     }
 
     #[test]

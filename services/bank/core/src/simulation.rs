@@ -12,12 +12,30 @@ use proptest::prelude::*;
 
 use crate::*;
 
-const HOLDERS: [&[u8]; 3] = [b"52998224725", b"11144477735", b"11222333000181"];
-const STATES: [AccountState; 3] = [AccountState::Open, AccountState::Open, AccountState::Blocked];
+const HOLDERS: [&[u8]; ACCOUNTS] = [
+    b"52998224725",
+    b"11144477735",
+    b"11222333000181",
+    b"1111000V000126",
+];
+const STATES: [AccountState; ACCOUNTS] = [
+    AccountState::Open,
+    AccountState::Open,
+    AccountState::Blocked,
+    AccountState::Open,
+];
+/// The last is that of the indirect participant.
+const ACCOUNTS: usize = 4;
+const INDIRECT: usize = 3;
 const OPENING: u64 = 10_000;
 
 fn ours() -> Ispb {
     Ispb::parse(b"11111111").unwrap()
+}
+
+/// It stands behind us: account 3 is its.
+fn behind() -> Ispb {
+    Ispb::parse(b"1111000V").unwrap()
 }
 
 fn theirs() -> Ispb {
@@ -43,6 +61,7 @@ fn branch() -> Branch {
 fn account(n: usize) -> Account {
     Account {
         id: AccountId(i64::try_from(n).unwrap()),
+        indirect: (n == INDIRECT).then(behind),
         branch: branch(),
         number: number(n),
         kind: AccountType::Current,
@@ -71,12 +90,21 @@ fn order(n: u8, from: usize, to: Destination, centavos: u64) -> Order {
     Order {
         end_to_end_id: id(n),
         key: None,
-        from: (branch(), number(from)),
+        from: if from == INDIRECT {
+            on_behalf_of(0)
+        } else {
+            Payer::Customer(branch(), number(from))
+        },
         to: Payee::Account(to),
         amount: Money::from_centavos(centavos),
         description: None,
         accepted_at: at(0),
     }
+}
+
+/// A customer of the indirect participant pays.
+fn on_behalf_of(customer: usize) -> Payer {
+    Payer::Indirect(to_account(customer, behind()).into())
 }
 
 fn by_key(n: u8, from: usize, key: Key, centavos: u64) -> Order {
@@ -149,12 +177,13 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let accounts: BTreeMap<_, _> = (0..3).map(|n| (account(n).id, account(n))).collect();
+        let accounts: BTreeMap<_, _> = (0..ACCOUNTS).map(|n| (account(n).id, account(n))).collect();
         let pockets = accounts
             .keys()
             .map(|id| (Pocket::Available(*id), i128::from(OPENING)));
         let mut pockets: BTreeMap<_, _> = pockets.collect();
-        pockets.insert(Pocket::Opening, -3 * i128::from(OPENING));
+        let opened = i128::try_from(ACCOUNTS).unwrap() * i128::from(OPENING);
+        pockets.insert(Pocket::Opening, -opened);
         Self {
             accounts,
             pockets,
@@ -210,8 +239,8 @@ impl World {
                 .expect("updated, so created");
             assert_eq!(before.state(), "pending", "an end is final");
             assert_eq!(
-                (before.amount, before.counterparty),
-                (payment.amount, payment.counterparty)
+                (before.amount, before.counterparty, before.on_behalf_of),
+                (payment.amount, payment.counterparty, payment.on_behalf_of)
             );
         }
         self.early.extend(
@@ -357,6 +386,107 @@ fn a_payment_in_is_noted_and_final_only_on_accc() {
     assert_eq!((world.available(1), world.state(1)), (OPENING + 700, "settled"));
     world.one(Event::Incoming(incoming(1, 1, 700)));
     assert_eq!(world.answers.len(), 2, "nothing to answer after the end");
+}
+
+#[test]
+fn a_payment_to_an_indirect_participants_customer_is_its_account_and_says_whose() {
+    let mut world = World::new();
+    let to = |customer| IncomingOrder {
+        to: to_account(customer, behind()),
+        ..incoming(1, customer, 700)
+    };
+    world.one(Event::Incoming(to(7)));
+    let accepted = Answer {
+        end_to_end_id: id(1),
+        verdict: Verdict::Accept,
+    };
+    assert_eq!(world.answers, [accepted], "whatever its customer's account");
+    assert_eq!(world.available(INDIRECT), OPENING, "a note cannot be spent");
+    assert_eq!(
+        world.payments[&id(1)].on_behalf_of,
+        Some(to_account(7, behind()).into())
+    );
+    world.one(Event::Incoming(to(8)));
+    assert_eq!(
+        world.anomalies.last().map(|anomaly| anomaly.kind),
+        Some(AnomalyKind::ReusedId),
+        "the same id for another customer of it"
+    );
+    world.one(told(1, TransactionStatus::SettledCreditor));
+    assert_eq!(world.available(INDIRECT), OPENING + 700);
+
+    let elsewhere = IncomingOrder {
+        to: to_account(0, Ispb::parse(b"1111001V").unwrap()),
+        ..incoming(2, 0, 5)
+    };
+    world.one(Event::Incoming(elsewhere));
+    let verdict = Verdict::Reject(StatusReason::ED05);
+    assert_eq!(
+        world.answers.last(),
+        Some(&Answer {
+            end_to_end_id: id(2),
+            verdict
+        }),
+        "one that we do not settle for"
+    );
+}
+
+#[test]
+fn a_payment_on_behalf_of_an_indirect_participants_customer_goes_out_under_its_name() {
+    let mut world = World::new();
+    let out = Order {
+        key: Some(OrderKey::parse("order-1").unwrap()),
+        ..order(1, INDIRECT, to_account(0, theirs()), 1_050)
+    };
+    let anothers = Order {
+        from: on_behalf_of(1),
+        ..out.clone()
+    };
+    let taken = world.apply(&[
+        Event::Order(out.clone()),
+        Event::Order(out),
+        Event::Order(anothers),
+    ]);
+    assert_eq!(
+        taken,
+        [
+            Ok(Accepted::ToSend(id(1))),
+            Ok(Accepted::Again(id(1))),
+            Err(OrderRefusal::KeyReused)
+        ]
+    );
+    assert_eq!(world.available(INDIRECT), OPENING - 1_050);
+    assert_eq!(
+        world.payments[&id(1)].on_behalf_of,
+        Some(to_account(0, behind()).into())
+    );
+    world.one(told(1, TransactionStatus::Rejected));
+    assert_eq!(world.available(INDIRECT), OPENING, "refused, and given back");
+}
+
+#[test]
+fn between_a_bank_and_who_stands_behind_it_nothing_leaves_the_bank() {
+    let mut world = World::new();
+    let taken = world.apply(&[
+        Event::Order(order(1, 0, to_account(9, behind()), 300)),
+        Event::Order(order(2, INDIRECT, to_account(1, ours()), 200)),
+        Event::Order(order(3, INDIRECT, to_account(5, behind()), 200)),
+        Event::Order(order(4, 0, to_account(INDIRECT, ours()), 1)),
+    ]);
+    assert_eq!(
+        taken,
+        [
+            Ok(Accepted::Settled(id(1))),
+            Ok(Accepted::Settled(id(2))),
+            Err(OrderRefusal::SameAccount),
+            // The account that stands for all of its customers is no customer's.
+            Err(OrderRefusal::Receiver(StatusReason::AC03)),
+        ]
+    );
+    assert_eq!(
+        [0, 1, INDIRECT].map(|n| world.available(n)),
+        [OPENING - 300, OPENING + 200, OPENING + 100]
+    );
 }
 
 #[test]
@@ -538,19 +668,33 @@ fn any_event() -> impl Strategy<Value = Event> {
     let n = 0_u8..6;
     let centavos = prop_oneof![Just(0), 1_u64..6_000, Just(i64::MAX as u64)];
     let key = proptest::option::of(0_u8..3);
-    let an_order = (n.clone(), 0_usize..4, 0_usize..4, 0_u8..3, centavos.clone(), key).prop_map(
-        |(n, from, to, how, centavos, key)| {
+    // One account more than there are.
+    let account = 0_usize..=ACCOUNTS;
+    let an_order = (
+        n.clone(),
+        account.clone(),
+        account.clone(),
+        0_u8..4,
+        centavos.clone(),
+        key,
+    )
+        .prop_map(|(n, from, to, how, centavos, key)| {
             let asked = match how {
                 0 => order(n, from, to_account(to, ours()), centavos),
                 1 => order(n, from, to_account(to, theirs()), centavos),
+                2 => order(n, from, to_account(to, behind()), centavos),
                 _ => by_key(n, from, key_of(1), centavos),
             };
             let key = key.map(|key| OrderKey::parse(&format!("key-{key}")).unwrap());
             Event::Order(Order { key, ..asked })
-        },
-    );
-    let an_incoming =
-        (n.clone(), 0_usize..4, centavos).prop_map(|(n, to, c)| Event::Incoming(incoming(n, to, c)));
+        });
+    let an_incoming = (n.clone(), account, any::<bool>(), centavos).prop_map(|(n, to, indirect, c)| {
+        let ispb = if indirect { behind() } else { ours() };
+        Event::Incoming(IncomingOrder {
+            to: to_account(to, ispb),
+            ..incoming(n, to, c)
+        })
+    });
     let statuses = proptest::sample::select(TransactionStatus::ALL);
     let reasons = proptest::option::of(proptest::sample::select(StatusReason::ALL));
     let a_status = (n.clone(), statuses, reasons).prop_map(|(n, status, reason)| {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, State};
-use bank_core::{Account, Counterparty, Course, Refusal};
+use bank_core::{Account, AccountState, Counterparty, Course, Refusal};
 use pix_domain::{AccountNumber, Branch, Money};
 use serde::Serialize;
 
@@ -109,6 +109,35 @@ pub(super) async fn list(State(app): State<Arc<App>>) -> Result<Json<Vec<Account
     Ok(Json(accounts.iter().map(AccountView::from).collect()))
 }
 
+/// The account of an indirect participant that the bank settles for.
+#[derive(Serialize)]
+pub(super) struct IndirectView {
+    ispb: String,
+    /// Whether the bank settles for it still.
+    settled_here: bool,
+    balance: String,
+    available: String,
+    blocked: String,
+    provisional: String,
+}
+
+/// `GET /api/indirect`.
+pub(super) async fn indirect(State(app): State<Arc<App>>) -> Result<Json<Vec<IndirectView>>, Refused> {
+    let accounts = app.store.indirect().await?;
+    let view = |account: &Account| {
+        let held = account.balances;
+        Some(IndirectView {
+            ispb: account.indirect?.to_string(),
+            settled_here: account.state == AccountState::Open,
+            balance: held.owned().unwrap_or(Money::ZERO).to_string(),
+            available: held.available.to_string(),
+            blocked: held.blocked.to_string(),
+            provisional: held.provisional.to_string(),
+        })
+    };
+    Ok(Json(accounts.iter().filter_map(view).collect()))
+}
+
 /// `GET /api/accounts/{branch}/{number}/entries`: the latest payments, both ways, newest first.
 pub(super) async fn entries(
     State(app): State<Arc<App>>,
@@ -129,13 +158,17 @@ pub(super) async fn find(app: &App, branch: &str, number: &str) -> Result<Accoun
 
 fn entry(app: &App, line: &PaymentLine) -> EntryView {
     let payment = &line.payment;
-    let payer = line.payer.as_ref().map(|payer| CounterpartyView {
+    let from_here = |payer: &Account| CounterpartyView {
         ispb: app.about.ispb.to_string(),
         branch: Some(payer.branch.to_string()),
         number: payer.number.to_string(),
         r#type: payer.kind.as_str(),
         tax_id: payer.tax_id.masked(),
         name: Some(payer.holder.as_str().to_owned()),
+    };
+    let payer = line.payer.as_ref().map(|payer| match &payment.on_behalf_of {
+        Some(customer) => customer.into(),
+        None => from_here(payer),
     });
     let incoming = payer.is_some() || matches!(payment.course, Course::Incoming { .. });
     EntryView {

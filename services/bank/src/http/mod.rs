@@ -62,6 +62,7 @@ pub(crate) fn routes(app: Arc<App>) -> Router {
         .route("/", get(page))
         .route("/api/bank", get(bank))
         .route("/api/accounts", get(accounts::list))
+        .route("/api/indirect", get(accounts::indirect))
         .route("/api/accounts/{branch}/{number}/entries", get(accounts::entries))
         .route(
             "/api/accounts/{branch}/{number}/contacts",

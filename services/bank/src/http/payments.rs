@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
-use bank_core::{Accepted, Course, Destination, Order, OrderKey, OrderRefusal, Payee};
+use bank_core::{Accepted, Counterparty, Course, Destination, Order, OrderKey, OrderRefusal, Payee, Payer};
 use bytes::Bytes;
 use pix_domain::{
     AccountNumber, AccountType, Branch, EndToEndId, Ispb, Key, Money, MsgId, TaxId, Text, Timestamp,
@@ -31,11 +31,16 @@ struct PayBody {
     description: Option<String>,
 }
 
+/// An account here; or, with its `ispb`, a customer of an indirect participant which the bank settles for.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct FromBody {
-    branch: String,
+    ispb: Option<String>,
+    branch: Option<String>,
     number: String,
+    r#type: Option<String>,
+    tax_id: Option<String>,
+    name: Option<String>,
 }
 
 /// A key, or an account.
@@ -66,8 +71,9 @@ pub(super) async fn pay(
     let body: PayBody = json(&headers, &body)?;
     let name = order_key(&headers)?;
     let now = app.clock.now().to_millis();
-    let fresh = EndToEndId::new(app.about.ispb, now, app.ids.u128());
-    let Asked { mut order, shown } = read(body, name, fresh, now)?;
+    let Asked { mut order, shown } = read(body, name, now, |ispb| {
+        EndToEndId::new(ispb.unwrap_or(app.about.ispb), now, app.ids.u128())
+    })?;
     if let (Payee::Key(key), false) = (&order.to, shown) {
         order.end_to_end_id = look_up(&app, &order, key).await?;
         // The look-up came first, and the timeline says so.
@@ -97,12 +103,14 @@ struct Asked {
 }
 
 /// Strings end here.
-fn read(body: PayBody, key: Option<OrderKey>, fresh: EndToEndId, now: Timestamp) -> Result<Asked, Refused> {
+fn read(
+    body: PayBody,
+    key: Option<OrderKey>,
+    now: Timestamp,
+    fresh: impl FnOnce(Option<Ispb>) -> EndToEndId,
+) -> Result<Asked, Refused> {
     let description = body.description.filter(|text| !text.trim().is_empty());
-    let from = (
-        Branch::parse(body.from.branch.as_bytes()).map_err(|e| field("from.branch", e))?,
-        AccountNumber::parse(body.from.number.as_bytes()).map_err(|e| field("from.number", e))?,
-    );
+    let from = payer(body.from)?;
     let to = payee(body.to)?;
     let shown = match body.end_to_end_id {
         Some(id) => Some(EndToEndId::parse(id.as_bytes()).map_err(|e| field("end_to_end_id", e))?),
@@ -114,8 +122,19 @@ fn read(body: PayBody, key: Option<OrderKey>, fresh: EndToEndId, now: Timestamp)
             "only a payment by key has one, from the look-up of the key",
         ));
     }
+    // A payment's name begins with who serves the payer.
+    let participant = match &from {
+        Payer::Customer(..) => None,
+        Payer::Indirect(customer) => Some(customer.ispb),
+    };
+    if participant.is_some() && matches!(to, Payee::Key(_)) {
+        return Err(field(
+            "to.key",
+            "an indirect participant looks keys up before it has its settler pay; name the account",
+        ));
+    }
     let order = Order {
-        end_to_end_id: shown.unwrap_or(fresh),
+        end_to_end_id: shown.unwrap_or_else(|| fresh(participant)),
         key,
         from,
         to,
@@ -129,6 +148,40 @@ fn read(body: PayBody, key: Option<OrderKey>, fresh: EndToEndId, now: Timestamp)
     };
     let shown = shown.is_some();
     Ok(Asked { order, shown })
+}
+
+fn payer(from: FromBody) -> Result<Payer, Refused> {
+    let branch = from
+        .branch
+        .map(|branch| Branch::parse(branch.as_bytes()))
+        .transpose()
+        .map_err(|e| field("from.branch", e))?;
+    let number = AccountNumber::parse(from.number.as_bytes()).map_err(|e| field("from.number", e))?;
+    let Some(ispb) = from.ispb else {
+        if from.r#type.is_some() || from.tax_id.is_some() || from.name.is_some() {
+            let why = "names type, tax_id and name only of an indirect participant's customer, with its ispb";
+            return Err(field("from", why));
+        }
+        let branch =
+            branch.ok_or_else(|| field("from.branch", "is missing; name the paying account whole"))?;
+        return Ok(Payer::Customer(branch, number));
+    };
+    let given = |name: &str, value: Option<String>| {
+        value.ok_or_else(|| field(name, "is missing; a payer elsewhere is named whole"))
+    };
+    let (kind, tax_id) = (
+        given("from.type", from.r#type)?,
+        given("from.tax_id", from.tax_id)?,
+    );
+    let name = given("from.name", from.name)?;
+    Ok(Payer::Indirect(Counterparty {
+        ispb: Ispb::parse(ispb.as_bytes()).map_err(|e| field("from.ispb", e))?,
+        branch,
+        number,
+        kind: AccountType::parse(kind.as_bytes()).map_err(|e| field("from.type", e))?,
+        tax_id: TaxId::parse(tax_id.as_bytes()).map_err(|e| field("from.tax_id", e))?,
+        name: Some(Text::parse(&name).map_err(|e| field("from.name", e))?),
+    }))
 }
 
 fn payee(to: ToBody) -> Result<Payee, Refused> {
@@ -176,7 +229,10 @@ async fn look_up(app: &App, order: &Order, key: &Key) -> Result<EndToEndId, Refu
     if order.amount.is_zero() {
         return Err(OrderRefusal::AmountZero.into());
     }
-    let payer = app.store.account(order.from.0, order.from.1).await?;
+    let payer = match &order.from {
+        Payer::Customer(branch, number) => app.store.account(*branch, *number).await?,
+        Payer::Indirect(_) => None,
+    };
     let payer = payer.ok_or_else(|| Refused::from(OrderRefusal::PayerUnknown))?;
     let available = payer.balances.available;
     // The book judges again; what cannot be paid is not worth a token of the payer's at the DICT.
@@ -197,6 +253,8 @@ pub(super) struct PaymentView {
     amount: String,
     account: Option<OwnAccountView>,
     counterparty: CounterpartyView,
+    /// The customer of an indirect participant whom this bank paid for, or was paid for.
+    on_behalf_of: Option<CounterpartyView>,
     /// The receiver's key, when it was paid by one.
     key: Option<String>,
     description: Option<String>,
@@ -283,6 +341,7 @@ pub(super) async fn show(
             number: account.number.to_string(),
         }),
         counterparty: (&payment.counterparty).into(),
+        on_behalf_of: payment.on_behalf_of.as_ref().map(Into::into),
         key: payment.key.as_ref().map(|key| key.as_str().to_owned()),
         description: payment.description.as_ref().map(|text| text.as_str().to_owned()),
         accepted_at: payment.accepted_at.to_string(),

@@ -57,6 +57,8 @@ pub(crate) struct Setup {
     pub(crate) icom: [SocketAddr; 2],
     /// Nobody listens there unless a test says otherwise.
     pub(crate) dict: SocketAddr,
+    /// The indirect participant behind it.
+    pub(crate) settles_for: Option<&'static str>,
     listen: SocketAddr,
     pki: PathBuf,
     spi: PathBuf,
@@ -92,6 +94,7 @@ impl Setup {
             database_url,
             icom,
             dict: SocketAddr::from(([127, 0, 0, 1], free_port().unwrap())),
+            settles_for: None,
             listen,
             spi: pki.join("spi-signature.crt"),
             pki,
@@ -138,6 +141,7 @@ impl Setup {
             .unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_bank"))
             .args(settings.iter().map(|(key, value)| format!("--{key}={value}")))
+            .args(self.settles_for.map(|ispb| format!("--indirect={ispb}")))
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()

@@ -7,6 +7,7 @@ mod api;
 mod bank;
 mod dict;
 mod faults;
+mod indirect;
 mod key_faults;
 mod keys;
 mod lookups;

@@ -15,7 +15,7 @@ const END_WITHIN: Duration = Duration::from_secs(75);
 /// All money there is, in centavos.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Money {
-    /// By account: `11111111 0001/100001`.
+    /// By account: `11111111 0001/100001`, or `11111111 1111000V` of an indirect participant.
     customers: BTreeMap<String, i64>,
     /// By ISPB.
     contas_pi: BTreeMap<String, i64>,
@@ -39,6 +39,12 @@ impl Money {
                     text(account, "branch"),
                     text(account, "number")
                 );
+                money.customers.insert(name, centavos(account, "balance"));
+                money.held += centavos(account, "blocked") + centavos(account, "provisional");
+            }
+            let indirect = get(switch, switch.bank_port(bank), "/api/indirect").await;
+            for account in indirect.as_array().expect("indirect participants") {
+                let name = format!("{} {}", bank.ispb, text(account, "ispb"));
                 money.customers.insert(name, centavos(account, "balance"));
                 money.held += centavos(account, "blocked") + centavos(account, "provisional");
             }

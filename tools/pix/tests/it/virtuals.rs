@@ -88,22 +88,31 @@ async fn they_pay_a_bank_and_a_bank_pays_them_and_they_obey() {
     let (worked, said) = switch.home.run(&["virtual", "clear"]).await;
     assert!(worked && said.contains("no rules"), "{said}");
 
-    // One behind another participant: the virtual one's accepts, a bank does not know its own.
-    for (to, end) in [("9999A04V", "settled"), ("2222000V", "refused")] {
-        let order = [
-            "pay",
-            "--to",
-            to,
-            "--to-account",
-            "1",
-            "--to-tax-id",
-            A.tax_id,
-            "--json",
-        ];
-        let (_, paid) = json(&switch, &order).await;
-        assert_eq!(paid["state"], end, "{paid}");
+    // One that stands behind another participant, virtual or a bank, which accepts for it.
+    for (to, settler) in [("9999A04V", RECEIVER), ("2222000V", B.ispb)] {
+        let before = Money::count(&switch).await;
+        let (_, paid) = json(&switch, &["pay", "--to", to, "--amount", "2.00", "--json"]).await;
+        assert_eq!(paid["state"], "settled", "{paid}");
+        let after = Money::count(&switch).await;
+        assert_eq!(after.conta_pi(settler) - before.conta_pi(settler), 200);
     }
+    // And pays by it: the other bank's customer, whom the settler's own book never sees.
+    let before = Money::count(&switch).await;
+    let by = [
+        "virtual", "pay", "--from", "1111000V", "--to", "B", "--amount", "1.00", "--json",
+    ];
+    let (worked, paid) = json(&switch, &by).await;
+    assert!(worked && paid["state"] == "settled", "{paid}");
+    let id = paid["end_to_end_id"].as_str().expect("an id");
+    assert!(id.starts_with("E1111000V"), "{id}");
+    let inside = [
+        "virtual", "pay", "--from", "1111000V", "--to", "A", "--amount", "1.00", "--json",
+    ];
+    let (worked, paid) = json(&switch, &inside).await;
+    assert!(worked && paid["state"] == "settled", "inside bank A: {paid}");
     let end = Money::count(&switch).await;
+    assert_eq!(end.paid_by(A, &before), 100, "one of the two left it");
+    end.assert_conserved(&before);
     assert_eq!(end.held(), 0, "{end:?}");
     switch.stop().await;
 }

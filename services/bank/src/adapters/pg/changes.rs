@@ -164,11 +164,14 @@ async fn write_payments(
     sqlx::query(
         "INSERT INTO payment (end_to_end_id, course, account, receiver, amount, accepted_at, counterparty_ispb,
                               counterparty_branch, counterparty_number, counterparty_kind, counterparty_tax_id,
-                              counterparty_name, key, description, state, ended_at, refusal, refused_by_us, created_at)
-         SELECT *, $19 FROM UNNEST($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[],
+                              counterparty_name, key, description, state, ended_at, refusal, refused_by_us,
+                              behalf_ispb, behalf_branch, behalf_number, behalf_kind, behalf_tax_id, behalf_name,
+                              created_at)
+         SELECT *, $25 FROM UNNEST($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[],
                                    $6::timestamptz[], $7::text[], $8::text[], $9::text[], $10::text[], $11::text[],
                                    $12::text[], $13::text[], $14::text[], $15::text[], $16::timestamptz[], $17::text[],
-                                   $18::boolean[])",
+                                   $18::boolean[], $19::text[], $20::text[], $21::text[], $22::text[], $23::text[],
+                                   $24::text[])",
     )
     .bind(column(&rows, |r| r.end_to_end_id.as_str()))
     .bind(column(&rows, |r| r.course.as_str()))
@@ -188,6 +191,12 @@ async fn write_payments(
     .bind(column(&rows, |r| r.ended_at))
     .bind(column(&rows, |r| r.refusal.as_deref()))
     .bind(column(&rows, |r| r.refused_by_us))
+    .bind(column(&rows, |r| r.behalf_ispb.as_deref()))
+    .bind(column(&rows, |r| r.behalf_branch.as_deref()))
+    .bind(column(&rows, |r| r.behalf_number.as_deref()))
+    .bind(column(&rows, |r| r.behalf_kind.as_deref()))
+    .bind(column(&rows, |r| r.behalf_tax_id.as_deref()))
+    .bind(column(&rows, |r| r.behalf_name.as_deref()))
     .bind(at)
     .execute(&mut **tx)
     .await?;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use bank_core::{Account, EarlyStatus, Facts, KeyFacts, Lookup, OrderKey, Payment, Registration};
-use pix_domain::{AccountNumber, EndToEndId, Key, MsgId, RequestId, ResourceId, StatusReason, TaxId};
+use pix_domain::{AccountNumber, EndToEndId, Ispb, Key, MsgId, RequestId, ResourceId, StatusReason, TaxId};
 use sqlx::types::time::OffsetDateTime;
 use sqlx::{Postgres, Transaction};
 
@@ -17,6 +17,8 @@ pub(crate) struct Names {
     pub(crate) payments: Vec<EndToEndId>,
     /// Numbers of accounts; branches are told apart by the core.
     pub(crate) accounts: Vec<AccountNumber>,
+    /// Participants that orders name: those that this bank settles for have an account.
+    pub(crate) participants: Vec<Ispb>,
     /// Idempotency keys.
     pub(crate) keys: Vec<OrderKey>,
     /// Messages from the stream.
@@ -91,7 +93,10 @@ pub(super) async fn gather(
     names
         .accounts
         .extend(lookups.iter().map(|lookup| lookup.to.number));
-    let accounts = accounts(tx, &names.accounts, &payments).await?;
+    names
+        .participants
+        .extend(lookups.iter().map(|lookup| lookup.to.ispb));
+    let accounts = accounts(tx, &names.accounts, &names.participants, &payments).await?;
     known.facts = Facts {
         accounts,
         payments,
@@ -297,6 +302,7 @@ async fn early_statuses(
 async fn accounts(
     tx: &mut Transaction<'_, Postgres>,
     numbers: &[AccountNumber],
+    participants: &[Ispb],
     payments: &[Payment],
 ) -> Result<Vec<Account>, StoreError> {
     use bank_core::Course;
@@ -309,15 +315,16 @@ async fn accounts(
         })
         .flatten()
         .collect();
-    if ids.is_empty() && numbers.is_empty() {
+    if ids.is_empty() && numbers.is_empty() && participants.is_empty() {
         return Ok(Vec::new());
     }
     let rows: Vec<AccountRow> = sqlx::query_as(
-        "SELECT id, branch, number, kind, holder, tax_id, state, available, blocked, provisional
-           FROM account WHERE number = ANY($1) OR id = ANY($2) ORDER BY id FOR UPDATE",
+        "SELECT id, indirect, branch, number, kind, holder, tax_id, state, available, blocked, provisional
+           FROM account WHERE number = ANY($1) OR id = ANY($2) OR indirect = ANY($3) ORDER BY id FOR UPDATE",
     )
     .bind(texts(numbers))
     .bind(ids)
+    .bind(texts(participants))
     .fetch_all(&mut **tx)
     .await?;
     rows.into_iter().map(TryInto::try_into).collect()

@@ -89,26 +89,37 @@ impl Reader {
         Self(pool)
     }
 
-    /// Every account, by branch and number.
+    /// Every customer's account, by branch and number.
     pub(crate) async fn accounts(&self) -> Result<Vec<Account>, StoreError> {
         let rows: Vec<AccountRow> = sqlx::query_as(
-            "SELECT id, branch, number, kind, holder, tax_id, state, available, blocked, provisional
-               FROM account ORDER BY branch::int, number",
+            "SELECT id, indirect, branch, number, kind, holder, tax_id, state, available, blocked, provisional
+               FROM account WHERE indirect IS NULL ORDER BY branch::int, number",
         )
         .fetch_all(&self.0)
         .await?;
         rows.into_iter().map(TryInto::try_into).collect()
     }
 
-    /// One account.
+    /// The accounts of indirect participants.
+    pub(crate) async fn indirect(&self) -> Result<Vec<Account>, StoreError> {
+        let rows: Vec<AccountRow> = sqlx::query_as(
+            "SELECT id, indirect, branch, number, kind, holder, tax_id, state, available, blocked, provisional
+               FROM account WHERE indirect IS NOT NULL ORDER BY indirect",
+        )
+        .fetch_all(&self.0)
+        .await?;
+        rows.into_iter().map(TryInto::try_into).collect()
+    }
+
+    /// One customer's account.
     pub(crate) async fn account(
         &self,
         branch: Branch,
         number: AccountNumber,
     ) -> Result<Option<Account>, StoreError> {
         let row: Option<AccountRow> = sqlx::query_as(
-            "SELECT id, branch, number, kind, holder, tax_id, state, available, blocked, provisional
-               FROM account WHERE number = $1 AND branch::int = $2",
+            "SELECT id, indirect, branch, number, kind, holder, tax_id, state, available, blocked, provisional
+               FROM account WHERE number = $1 AND branch::int = $2 AND indirect IS NULL",
         )
         .bind(number.as_str())
         .bind(i32::from(branch.get()))
@@ -122,7 +133,7 @@ impl Reader {
             return Ok(Vec::new());
         }
         let rows: Vec<AccountRow> = sqlx::query_as(
-            "SELECT id, branch, number, kind, holder, tax_id, state, available, blocked, provisional
+            "SELECT id, indirect, branch, number, kind, holder, tax_id, state, available, blocked, provisional
                FROM account WHERE id = ANY($1)",
         )
         .bind(ids)

@@ -26,6 +26,10 @@ pub(super) fn end_to_end_id(text: &str) -> Result<EndToEndId, StoreError> {
     EndToEndId::parse(text.as_bytes()).map_err(|_| StoreError::Corrupt("end_to_end_id"))
 }
 
+fn ispb(text: &str) -> Result<Ispb, StoreError> {
+    Ispb::parse(text.as_bytes()).map_err(|_| StoreError::Corrupt("ispb"))
+}
+
 fn branch(text: &str) -> Result<Branch, StoreError> {
     Branch::parse(text.as_bytes()).map_err(|_| StoreError::Corrupt("branch"))
 }
@@ -58,6 +62,7 @@ pub(super) fn key(text: &str) -> Result<Key, StoreError> {
 #[derive(sqlx::FromRow)]
 pub(super) struct AccountRow {
     id: i64,
+    indirect: Option<String>,
     branch: String,
     number: String,
     kind: String,
@@ -75,6 +80,7 @@ impl TryFrom<AccountRow> for Account {
     fn try_from(row: AccountRow) -> Result<Self, StoreError> {
         Ok(Self {
             id: AccountId(row.id),
+            indirect: row.indirect.as_deref().map(ispb).transpose()?,
             branch: branch(&row.branch)?,
             number: number(&row.number)?,
             kind: kind(&row.kind)?,
@@ -105,6 +111,12 @@ pub(super) struct PaymentRow {
     pub(super) counterparty_kind: String,
     pub(super) counterparty_tax_id: String,
     pub(super) counterparty_name: Option<String>,
+    pub(super) behalf_ispb: Option<String>,
+    pub(super) behalf_branch: Option<String>,
+    pub(super) behalf_number: Option<String>,
+    pub(super) behalf_kind: Option<String>,
+    pub(super) behalf_tax_id: Option<String>,
+    pub(super) behalf_name: Option<String>,
     pub(super) key: Option<String>,
     pub(super) description: Option<String>,
     pub(super) state: String,
@@ -125,6 +137,7 @@ impl From<&Payment> for PaymentRow {
             Course::Book { from, to, .. } => ("book", Some(from.0), Some(to.0), None),
         };
         let to = &payment.counterparty;
+        let behalf = payment.on_behalf_of.as_ref();
         Self {
             end_to_end_id: payment.end_to_end_id.to_string(),
             course: course.to_owned(),
@@ -138,6 +151,12 @@ impl From<&Payment> for PaymentRow {
             counterparty_kind: to.kind.as_str().to_owned(),
             counterparty_tax_id: to.tax_id.as_str().to_owned(),
             counterparty_name: to.name.as_ref().map(|name| name.as_str().to_owned()),
+            behalf_ispb: behalf.map(|customer| customer.ispb.to_string()),
+            behalf_branch: behalf.and_then(|customer| Some(customer.branch?.to_string())),
+            behalf_number: behalf.map(|customer| customer.number.to_string()),
+            behalf_kind: behalf.map(|customer| customer.kind.as_str().to_owned()),
+            behalf_tax_id: behalf.map(|customer| customer.tax_id.as_str().to_owned()),
+            behalf_name: behalf.and_then(|customer| Some(customer.name.as_ref()?.as_str().to_owned())),
             key: payment.key.as_ref().map(|key| key.as_str().to_owned()),
             description: payment.description.as_ref().map(|text| text.as_str().to_owned()),
             state: payment.state().to_owned(),
@@ -153,7 +172,7 @@ impl TryFrom<PaymentRow> for Payment {
 
     fn try_from(row: PaymentRow) -> Result<Self, StoreError> {
         let counterparty = Counterparty {
-            ispb: Ispb::parse(row.counterparty_ispb.as_bytes()).map_err(|_| StoreError::Corrupt("ispb"))?,
+            ispb: ispb(&row.counterparty_ispb)?,
             branch: row.counterparty_branch.as_deref().map(branch).transpose()?,
             number: number(&row.counterparty_number)?,
             kind: kind(&row.counterparty_kind)?,
@@ -165,11 +184,31 @@ impl TryFrom<PaymentRow> for Payment {
             amount: money(row.amount)?,
             accepted_at: row.accepted_at.into(),
             counterparty,
+            on_behalf_of: on_behalf_of(&row)?,
             key: row.key.as_deref().map(key).transpose()?,
             description: row.description.as_deref().map(text).transpose()?,
             course: course(&row)?,
         })
     }
+}
+
+fn on_behalf_of(row: &PaymentRow) -> Result<Option<Counterparty>, StoreError> {
+    let Some(participant) = row.behalf_ispb.as_deref() else {
+        return Ok(None);
+    };
+    let whole = |column: &'_ Option<String>| {
+        column
+            .clone()
+            .ok_or_else(corrupt("customer of an indirect participant"))
+    };
+    Ok(Some(Counterparty {
+        ispb: ispb(participant)?,
+        branch: row.behalf_branch.as_deref().map(branch).transpose()?,
+        number: number(&whole(&row.behalf_number)?)?,
+        kind: kind(&whole(&row.behalf_kind)?)?,
+        tax_id: tax_id(&whole(&row.behalf_tax_id)?)?,
+        name: row.behalf_name.as_deref().map(text).transpose()?,
+    }))
 }
 
 fn course(row: &PaymentRow) -> Result<Course, StoreError> {
@@ -319,7 +358,7 @@ impl TryFrom<LookupRow> for Lookup {
             account: AccountId(row.account),
             key: Key::parse(of_key, &row.key).map_err(|_| StoreError::Corrupt("key"))?,
             to: Counterparty {
-                ispb: Ispb::parse(row.ispb.as_bytes()).map_err(|_| StoreError::Corrupt("ispb"))?,
+                ispb: ispb(&row.ispb)?,
                 branch: row.branch.as_deref().map(branch).transpose()?,
                 number: number(&row.number)?,
                 kind: kind(&row.account_kind)?,

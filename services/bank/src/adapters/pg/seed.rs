@@ -1,15 +1,17 @@
 //! Accounts of the customers file.
 
 use bank_core::AccountState;
-use pix_domain::{AccountNumber, AccountType, Branch, Key, Money, TaxId, Text, Timestamp};
+use pix_domain::{AccountNumber, AccountType, Branch, Ispb, Key, Money, TaxId, Text, Timestamp};
 use sqlx::types::time::OffsetDateTime;
 use sqlx::{Postgres, Transaction};
 
 use super::StoreError;
 
-/// An account to open, from the customers file.
+/// An account to open, from the customers file or for an indirect participant.
 #[derive(Clone, Debug)]
 pub(crate) struct Customer {
+    /// The indirect participant whose account it is.
+    pub(crate) indirect: Option<Ispb>,
     pub(crate) branch: Branch,
     pub(crate) number: AccountNumber,
     pub(crate) kind: AccountType,
@@ -29,8 +31,9 @@ pub(super) async fn open_accounts(
 ) -> Result<usize, StoreError> {
     let at: OffsetDateTime = now.into();
     let opened: Vec<(i64, i64)> = sqlx::query_as(
-        "INSERT INTO account (branch, number, kind, holder, tax_id, state, available, opened_at)
-         SELECT *, $8 FROM UNNEST($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[])
+        "INSERT INTO account (branch, number, kind, holder, tax_id, state, available, indirect, opened_at)
+         SELECT *, $9 FROM UNNEST($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[],
+                                  $8::text[])
              ON CONFLICT DO NOTHING
          RETURNING id, available",
     )
@@ -41,6 +44,7 @@ pub(super) async fn open_accounts(
     .bind(customers.iter().map(|c| c.tax_id.as_str()).collect::<Vec<_>>())
     .bind(customers.iter().map(|c| c.state.as_str()).collect::<Vec<_>>())
     .bind(customers.iter().map(|c| c.balance.to_i64()).collect::<Vec<_>>())
+    .bind(customers.iter().map(|c| c.indirect.map(|ispb| ispb.to_string())).collect::<Vec<_>>())
     .bind(at)
     .fetch_all(&mut **tx)
     .await?;
@@ -62,8 +66,22 @@ pub(super) async fn open_accounts(
         .bind(total)
         .execute(&mut **tx)
         .await?;
+    settle_for(tx, customers).await?;
     confirm_contacts(tx, customers, at).await?;
     Ok(opened.len())
+}
+
+/// The bank settles for those it is told of at this start, and for nobody else: what another has here, it keeps.
+async fn settle_for(tx: &mut Transaction<'_, Postgres>, customers: &[Customer]) -> Result<(), StoreError> {
+    let settled = customers.iter().filter_map(|c| c.indirect);
+    sqlx::query(
+        "UPDATE account SET state = CASE WHEN indirect = ANY($1) THEN 'open' ELSE 'closed' END
+          WHERE indirect IS NOT NULL",
+    )
+    .bind(settled.map(|ispb| ispb.to_string()).collect::<Vec<_>>())
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
 }
 
 /// Contacts of the file, also of customers who have been here for long.
