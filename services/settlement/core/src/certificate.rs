@@ -1,0 +1,195 @@
+//! Certificates of participants: what they are for, and how long they are good.
+
+use std::fmt;
+use std::sync::Arc;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use pix_domain::{Text, Timestamp};
+use pix_xmldsig::{IssuerSerial, KeyError, VerifyingKey};
+
+/// Largest certificate that is taken, in octets of DER; those of the ICP-Brasil have two thousand.
+pub const DER_MAX: usize = 8 * 1024;
+/// Fewest digits that name a certificate.
+pub const DIGITS_MIN: usize = 8;
+
+/// What an operator gives as a reason.
+pub type Reason = Text<200>;
+
+/// What a certificate is for. One certificate has one use: a channel's key never signs (manual of security, CERTPIC
+/// and CERTPIA).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Use {
+    /// It is shown when a connection is made (CERTPIC).
+    Channel,
+    /// It signs messages (CERTPIA).
+    Signature,
+}
+
+/// A word that names no use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a certificate is for CHANNEL or for SIGNATURE")]
+pub struct InvalidUse;
+
+impl Use {
+    /// Reads `CHANNEL` or `SIGNATURE`.
+    ///
+    /// # Errors
+    /// [`InvalidUse`] for anything else.
+    pub fn parse(word: &str) -> Result<Self, InvalidUse> {
+        match word {
+            "CHANNEL" => Ok(Self::Channel),
+            "SIGNATURE" => Ok(Self::Signature),
+            _ => Err(InvalidUse),
+        }
+    }
+
+    /// The word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Channel => "CHANNEL",
+            Self::Signature => "SIGNATURE",
+        }
+    }
+}
+
+impl fmt::Display for Use {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// SHA-256 of a certificate's DER; written as 64 hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Fingerprint([u8; 32]);
+
+impl Fingerprint {
+    /// Of a certificate.
+    #[must_use]
+    pub fn of(der: &[u8]) -> Self {
+        let hash = digest(&SHA256, der);
+        Self(hash.as_ref().try_into().expect("SHA-256 has 32 octets"))
+    }
+
+    /// The 32 octets.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|octet| write!(f, "{octet:02x}"))
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The first digits of a [`Fingerprint`], or all of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FingerprintDigits(String);
+
+/// Characters that begin no fingerprint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a fingerprint is named by its first {DIGITS_MIN} to 64 hexadecimal digits")]
+pub struct InvalidDigits;
+
+impl FingerprintDigits {
+    /// Reads 8 to 64 hexadecimal digits in either case; the colons of OpenSSL do not count.
+    ///
+    /// # Errors
+    /// [`InvalidDigits`] for anything else.
+    pub fn parse(text: &str) -> Result<Self, InvalidDigits> {
+        let digits = text.replace(':', "").to_ascii_lowercase();
+        let is_sound =
+            (DIGITS_MIN..=64).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_hexdigit());
+        is_sound.then_some(Self(digits)).ok_or(InvalidDigits)
+    }
+
+    /// Whether they begin this fingerprint.
+    #[must_use]
+    pub fn name(&self, fingerprint: &Fingerprint) -> bool {
+        fingerprint.to_string().starts_with(&self.0)
+    }
+}
+
+/// That a certificate is no longer good, for ever.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Revocation {
+    /// Since when.
+    pub at: Timestamp,
+    /// Why, as the operator said.
+    pub reason: Reason,
+}
+
+/// A participant's certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificate {
+    /// What it is for.
+    pub usage: Use,
+    /// X.509.
+    pub der: Arc<[u8]>,
+    /// Names it.
+    pub fingerprint: Fingerprint,
+    /// What it is looked up by.
+    pub issuer_serial: IssuerSerial,
+    /// Its first valid instant.
+    pub not_before: Timestamp,
+    /// Its last one.
+    pub not_after: Timestamp,
+    /// When it was revoked, if it was.
+    pub revoked: Option<Revocation>,
+}
+
+/// Why octets are no certificate that a participant may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidCertificate {
+    /// No X.509, or a key that is not RSA of 2048 bits or more.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// More than [`DER_MAX`].
+    #[error("the certificate has more than {DER_MAX} octets")]
+    TooLarge,
+}
+
+impl Certificate {
+    /// Reads a certificate for this use.
+    ///
+    /// # Errors
+    /// [`InvalidCertificate`].
+    pub fn from_der(usage: Use, der: &[u8]) -> Result<Self, InvalidCertificate> {
+        if der.len() > DER_MAX {
+            return Err(InvalidCertificate::TooLarge);
+        }
+        let key = VerifyingKey::from_certificate_der(der)?;
+        let second = |seconds: i64| seconds.saturating_mul(1_000_000);
+        Ok(Self {
+            usage,
+            der: der.into(),
+            fingerprint: Fingerprint::of(der),
+            issuer_serial: key.issuer_serial().clone(),
+            not_before: Timestamp::from_micros(second(*key.validity().start())),
+            not_after: Timestamp::from_micros(second(*key.validity().end())),
+            revoked: None,
+        })
+    }
+
+    /// Reads the first certificate of a PEM text.
+    ///
+    /// # Errors
+    /// [`InvalidCertificate`].
+    pub fn from_pem(usage: Use, pem: &str) -> Result<Self, InvalidCertificate> {
+        Self::from_der(usage, &pix_xmldsig::first_certificate(pem.as_bytes())?)
+    }
+
+    /// Whether it may still be used, now or from its first instant on.
+    #[must_use]
+    pub fn is_usable(&self, now: Timestamp) -> bool {
+        self.revoked.is_none() && now <= self.not_after
+    }
+}

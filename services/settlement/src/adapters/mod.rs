@@ -1,0 +1,7 @@
+//! The only place where SQL and subjects are spelled.
+
+pub(crate) mod grants;
+pub(crate) mod nats_events;
+pub(crate) mod pg;
+pub(crate) mod pg_events;
+pub(crate) mod pg_registry;

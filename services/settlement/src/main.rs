@@ -1,0 +1,136 @@
+//! The settlement service: participants and their certificates, the funding of their Conta PI.
+
+mod adapters;
+mod config;
+mod events;
+mod grpc;
+mod ops;
+mod registry;
+mod wire;
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use pix_runtime::ops::Readiness;
+use pix_runtime::pg::{self, DbClock};
+use pix_runtime::{Lifecycle, telemetry};
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+
+use crate::adapters::grants;
+use crate::adapters::nats_events::Publisher;
+use crate::config::Config;
+use crate::registry::Registrar;
+
+/// What is under way may take so long to end after the stop.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(8);
+/// Connections that change the registry or order funding.
+const WRITERS_MAX: u32 = 4;
+/// Connections for streams, events and operators.
+const BACKGROUND_POOL_MAX: u32 = 8;
+
+fn main() -> ExitCode {
+    let config = match Config::read(std::env::args().skip(1)) {
+        Ok(config) => config,
+        Err(faults) => return faults.refuse("settlement"),
+    };
+    let telemetry = match telemetry::init(
+        "settlement",
+        config.log_format,
+        &config.log_level,
+        config.otlp_endpoint.as_deref(),
+    ) {
+        Ok(telemetry) => telemetry,
+        Err(error) => return fail(&error.into()),
+    };
+    let code = match pix_runtime::build_runtime() {
+        Ok(runtime) => runtime.block_on(run(config)).unwrap_or_else(|error| fail(&error)),
+        Err(error) => fail(&error.into()),
+    };
+    telemetry.flush();
+    code
+}
+
+fn fail(error: &anyhow::Error) -> ExitCode {
+    tracing::error!(error = format!("{error:#}"), "settlement cannot go on");
+    ExitCode::FAILURE
+}
+
+async fn run(config: Config) -> anyhow::Result<ExitCode> {
+    let clock = DbClock::start(&config.database_url)
+        .await
+        .context("cannot reach Postgres at database.url")?;
+    prepare_database(&config).await?;
+    let writers = pg::pool(&config.database_url, WRITERS_MAX)
+        .await
+        .context("cannot reach Postgres")?;
+    let background = pg::pool(&config.database_url, BACKGROUND_POOL_MAX)
+        .await
+        .context("cannot reach Postgres")?;
+    let nats = pix_runtime::nats::connect("settlement", &config.nats_url)
+        .await
+        .context("nats.url is not a URL of NATS")?;
+    let told = Arc::new(Notify::new());
+    let registrar = Registrar::start(writers.clone(), clock.clone(), Arc::clone(&told));
+    let registrar = Arc::new(registrar.await.context("the registry cannot be read")?);
+
+    let mut lifecycle = Lifecycle::new(SHUTDOWN_GRACE);
+    let stopping = lifecycle.stopping();
+    let readiness = Readiness::of(&["registry"]);
+    lifecycle.spawn(
+        "clock",
+        clock.clone().run(config.database_url.clone(), stopping.clone()),
+    );
+    lifecycle.spawn("registry", Arc::clone(&registrar).follow(stopping.clone()));
+    let publisher = Publisher::new(nats.clone(), registrar.id().to_owned());
+    lifecycle.spawn(
+        "events",
+        events::relay(background.clone(), publisher, told, stopping.clone()),
+    );
+
+    let ops = bind("ops.listen", config.listen_ops).await?;
+    let routes = ops::routes(background.clone(), Arc::clone(&registrar));
+    lifecycle.spawn(
+        "ops",
+        pix_runtime::ops::serve(ops, readiness.clone(), routes, stopping.clone()),
+    );
+    let inside = grpc::Inside {
+        registrar,
+        pool: background,
+        clock,
+        stopping,
+    };
+    let listener = bind("listen", config.listen).await?;
+    lifecycle.spawn("grpc", grpc::serve(listener, config.inside, inside));
+    tracing::info!(address = %config.listen, "settlement listens");
+    readiness.set("registry", true);
+    Ok(lifecycle.run().await)
+}
+
+async fn bind(setting: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let listener = TcpListener::bind(address).await;
+    listener.with_context(|| format!("cannot listen on {setting} {address}"))
+}
+
+/// Checks durability, migrates, grants.
+async fn prepare_database(config: &Config) -> anyhow::Result<()> {
+    let mut owner = pg::connect(&config.database_owner_url)
+        .await
+        .context("cannot reach Postgres at database.owner_url")?;
+    if config.unsafe_durability {
+        tracing::warn!("UNSAFE: Postgres may lose what was ordered and answered (unsafe_durability)");
+    } else {
+        pg::refuse_unsafe(&mut owner).await?;
+    }
+    sqlx::migrate!("../../migrations/settlement")
+        .run(&mut owner)
+        .await
+        .context("the migrations do not apply")?;
+    grants::to_the_server(&mut owner, &config.database_url)
+        .await
+        .context("rights cannot be granted")?;
+    Ok(())
+}

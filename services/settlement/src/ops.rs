@@ -1,0 +1,106 @@
+//! Questions of operators, in JSON on the ops listener: who takes part, how the service is.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use pix_domain::{Ispb, Money};
+use pix_runtime::problem::Problem;
+use serde_json::{Value, json};
+use settlement_core::certificate::Certificate;
+use settlement_core::registry::Participant;
+use sqlx::PgPool;
+
+use crate::adapters::pg::StoreError;
+use crate::adapters::pg_events;
+use crate::registry::Registrar;
+
+#[derive(Clone)]
+struct Ops {
+    pool: PgPool,
+    registrar: Arc<Registrar>,
+}
+
+/// The routes beside health and metrics.
+pub(crate) fn routes(pool: PgPool, registrar: Arc<Registrar>) -> Router {
+    Router::new()
+        .route("/status", get(status))
+        .route("/participants", get(participants))
+        .route("/participants/{ispb}", get(participant))
+        .with_state(Ops { pool, registrar })
+}
+
+async fn status(State(ops): State<Ops>) -> Response {
+    let registry = ops.registrar.current();
+    match pg_events::waiting(&ops.pool).await {
+        Ok(events) => Json(json!({
+            "service": "settlement",
+            "version": env!("CARGO_PKG_VERSION"),
+            "registry": ops.registrar.id(),
+            "registry_version": registry.version(),
+            "participants": registry.iter().count(),
+            "events_waiting": events,
+        }))
+        .into_response(),
+        Err(error) => unavailable(&error),
+    }
+}
+
+async fn participants(State(ops): State<Ops>) -> Response {
+    let registry = ops.registrar.current();
+    let participants: Vec<_> = registry.iter().map(|one| view(one)).collect();
+    Json(json!({
+        "registry": ops.registrar.id(),
+        "version": registry.version(),
+        "participants": participants,
+    }))
+    .into_response()
+}
+
+async fn participant(State(ops): State<Ops>, Path(ispb): Path<String>) -> Response {
+    let known = Ispb::parse(ispb.as_bytes()).ok();
+    match known.and_then(|ispb| ops.registrar.get(ispb)) {
+        Some(known) => Json(view(&known)).into_response(),
+        None => problem(&Problem::plain(StatusCode::NOT_FOUND, "nobody has this ISPB")),
+    }
+}
+
+fn view(known: &Participant) -> Value {
+    let certificates: Vec<_> = known.certificates.iter().map(certificate).collect();
+    json!({
+        "ispb": known.ispb.to_string(),
+        "name": known.name.as_str(),
+        "settler": known.settler.to_string(),
+        "direct": known.is_direct(),
+        "category": known.category.as_str(),
+        "state": known.state.as_str(),
+        "low_liquidity_centavos": known.low_liquidity.map(Money::to_i64),
+        "version": known.version,
+        "certificates": certificates,
+    })
+}
+
+fn certificate(known: &Certificate) -> Value {
+    let revoked = known.revoked.as_ref();
+    json!({
+        "use": known.usage.as_str(),
+        "fingerprint": known.fingerprint.to_string(),
+        "not_before": known.not_before.to_string(),
+        "not_after": known.not_after.to_string(),
+        "revoked_at": revoked.map(|revoked| revoked.at.to_string()),
+        "revoked_reason": revoked.map(|revoked| revoked.reason.as_str()),
+    })
+}
+
+fn unavailable(error: &StoreError) -> Response {
+    tracing::warn!(%error, "a question could not be answered");
+    let detail = "the database cannot be asked at present; try again";
+    problem(&Problem::plain(StatusCode::SERVICE_UNAVAILABLE, detail))
+}
+
+fn problem(problem: &Problem) -> Response {
+    problem.to_json().map(axum::body::Body::new).into_response()
+}

@@ -1,0 +1,4 @@
+//! The settlement service as the switch's own services and operators meet it: a real process, real parts, real TLS.
+
+mod participants;
+mod support;
