@@ -9,7 +9,7 @@ use bytes::Bytes;
 use pix_domain::{MsgId, ResourceId, Timestamp};
 use pix_runtime::ops::Readiness;
 use pix_runtime::{Clock, Stopping};
-use spi_core::book::{Book, Command, Content, Decision, Inbound, Snapshot};
+use spi_core::book::{Book, Command, Content, Decision, FundRefusal, Funded, Inbound, Receipt, Snapshot};
 use spi_core::outgoing::{MessageRefusal, Parcel};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tracing::Instrument as _;
@@ -17,6 +17,7 @@ use tracing::Instrument as _;
 use crate::adapters::hits::Hits;
 use crate::adapters::pg::{StoreError, in_time};
 use crate::adapters::pg_book::{BookStore, Event};
+use crate::standing::Standing;
 use crate::{events, stages};
 
 /// Commands that may wait before a sender is told to come back (503).
@@ -38,7 +39,33 @@ const RECONNECT_PAUSE: Duration = Duration::from_millis(200);
 pub(crate) struct Job {
     pub(crate) command: Command,
     pub(crate) raw: Bytes,
-    pub(crate) reply: Option<oneshot::Sender<ResourceId>>,
+    pub(crate) reply: Reply,
+}
+
+/// Who is told what a command came to; one that has gone will ask again.
+pub(crate) enum Reply {
+    Nobody,
+    Message(oneshot::Sender<ResourceId>),
+    Fund(oneshot::Sender<Result<Funded, NotFunded>>),
+}
+
+/// Why a funding did not happen.
+pub(crate) enum NotFunded {
+    Refused(FundRefusal),
+    /// Postgres does not take it, for no reason that the book knows.
+    Unwritable,
+}
+
+impl Reply {
+    fn tell(self, receipt: Receipt) {
+        match (self, receipt) {
+            (Self::Message(sender), Receipt::Message(id)) => drop(sender.send(id)),
+            (Self::Fund(sender), Receipt::Fund(came_to)) => {
+                drop(sender.send(came_to.map_err(NotFunded::Refused)));
+            }
+            (Self::Nobody | Self::Message(_) | Self::Fund(_), _) => {}
+        }
+    }
 }
 
 impl Job {
@@ -47,7 +74,7 @@ impl Job {
         Self {
             command,
             raw: Bytes::new(),
-            reply: None,
+            reply: Reply::Nobody,
         }
     }
 }
@@ -76,6 +103,7 @@ pub(crate) struct Parts<C> {
     pub(crate) published: Arc<Notify>,
     pub(crate) hits: Hits,
     pub(crate) figures: watch::Sender<Figures>,
+    pub(crate) standing: watch::Sender<Standing>,
     pub(crate) readiness: Readiness,
     pub(crate) stopping: Stopping,
     pub(crate) queue: mpsc::Receiver<Job>,
@@ -115,6 +143,7 @@ impl<C: Clock> Writer<C> {
             duration_ms = started.elapsed().as_millis(),
             "the book is recovered"
         );
+        parts.standing.send_replace(Standing::of(&book));
         Ok(Self {
             parts,
             book,
@@ -158,7 +187,9 @@ impl<C: Clock> Writer<C> {
     /// Puts batches through; one with a culprit in it is halved until the culprit is alone.
     async fn process(&mut self, mut stack: VecDeque<Vec<Job>>) -> Result<(), Fatal> {
         while let Some(mut jobs) = stack.pop_front() {
-            match self.attempt(&mut jobs, !stack.is_empty()).await {
+            let attempted = self.attempt(&mut jobs, !stack.is_empty()).await;
+            self.parts.standing.send_if_modified(Standing::rests);
+            match attempted {
                 Ok(()) => {}
                 Err(Failed::Fatal(fatal)) => return Err(fatal),
                 Err(Failed::Poisoned(why)) if jobs.len() > 1 => {
@@ -188,11 +219,21 @@ impl<C: Clock> Writer<C> {
 
     /// A command that cannot be processed: its message is kept and answered with an admi.002.
     async fn bury(&mut self, job: Job, why: &str) -> Result<Option<Job>, Fatal> {
-        let Command::Message(inbound) = &job.command else {
-            return Err(Fatal::Store(StoreError::Corrupt {
-                table: "account",
-                what: why.to_owned(),
-            }));
+        let inbound = match &job.command {
+            Command::Message(inbound) => inbound,
+            Command::Fund(funding) => {
+                tracing::error!(funding.id = %funding.id, why, "a funding cannot be written");
+                if let Reply::Fund(sender) = job.reply {
+                    drop(sender.send(Err(NotFunded::Unwritable)));
+                }
+                return Ok(None);
+            }
+            Command::Open { .. } => {
+                return Err(Fatal::Store(StoreError::Corrupt {
+                    table: "account",
+                    what: why.to_owned(),
+                }));
+            }
         };
         if matches!(inbound.content, Content::Unreadable(_)) {
             // Even the refusal does not go through: the sender gets no 201 and tries again.
@@ -244,7 +285,7 @@ impl<C: Clock> Writer<C> {
                 tokio::time::sleep(RETRY_PAUSE).await;
             }
             // Both are read anew each time: while Postgres was away, answers came that must be heard first.
-            let now = self.parts.clock.now();
+            let now = self.decides();
             let horizon = horizon(&commands, more || !self.parts.queue.is_empty(), now);
             let expired = |at: Timestamp| horizon.is_some_and(|horizon| at <= horizon);
             if commands.is_empty() && !self.book.next_expiry().is_some_and(expired) {
@@ -300,6 +341,17 @@ impl<C: Clock> Writer<C> {
         )))
     }
 
+    /// The time that the next batch is decided at. From here until it is known whether the batch happened, nobody is
+    /// told that everything decided up to then is there.
+    fn decides(&self) -> Timestamp {
+        let mut now = Timestamp::from_micros(i64::MIN);
+        self.parts.standing.send_if_modified(|standing| {
+            now = self.parts.clock.now();
+            standing.decides(now)
+        });
+        now
+    }
+
     /// After the COMMIT: install, answer, hand over, tell.
     async fn conclude(
         &mut self,
@@ -329,7 +381,12 @@ impl<C: Clock> Writer<C> {
             let outcome = step.end.as_ref().map_or("blocked", spi_core::book::End::as_str);
             tracing::debug!(target: "payment", { payment.end_to_end_id = %step.end_to_end_id, outcome }, "a payment moved on");
         }
+        let changed = decision.batch.balances.clone();
         self.book.install(decision);
+        let book = &self.book;
+        self.parts
+            .standing
+            .send_if_modified(|standing| standing.committed(book, &changed));
         self.audit_head = audit_hash;
         metrics::gauge!("spi_payments_open").set(to_f64(self.book.open_payments()));
         self.parts.figures.send_replace(Figures {
@@ -338,9 +395,7 @@ impl<C: Clock> Writer<C> {
             last_seq: batch.1,
         });
         for (job, receipt) in jobs.drain(..).zip(receipts) {
-            if let (Some(receipt), Some(reply)) = (receipt, job.reply) {
-                let _ = reply.send(receipt); // the sender may have gone; it will ask again
-            }
+            job.reply.tell(receipt);
         }
         // At the stop the desk may be gone before us: what it did not get waits in the outbox.
         let handed_over = parcels.is_empty() || self.parts.desk.send(parcels).await.is_ok();
@@ -427,7 +482,7 @@ fn horizon(commands: &[Command], waiting: bool, now: Timestamp) -> Option<Timest
     }
     commands.iter().rev().find_map(|command| match command {
         Command::Message(inbound) => Some(inbound.received_at.min(now)),
-        Command::Open { .. } => None,
+        Command::Open { .. } | Command::Fund(_) => None,
     })
 }
 

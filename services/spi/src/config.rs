@@ -26,6 +26,12 @@ pub(crate) static KEYS: &[Key] = &[
         "ICOM, secondary channel",
     ),
     Key::with_default::<SocketAddr>(
+        "grpc.listen",
+        "127.0.0.1:6002",
+        "address",
+        "for the switch's own services: funding, balances, what was settled",
+    ),
+    Key::with_default::<SocketAddr>(
         "ops.listen",
         "127.0.0.1:5002",
         "address",
@@ -75,6 +81,9 @@ pub(crate) static KEYS: &[Key] = &[
         "certificate of the SPI's signature",
     ),
     Key::required::<PathBuf>("signature.key", "PEM file", "its private key"),
+    pix_inside::CERTIFICATE,
+    pix_inside::KEY,
+    pix_inside::CA,
     Key::with_default::<RateSetting>(
         "bucket.primary",
         "3750/750",
@@ -125,6 +134,7 @@ pub(crate) static KEYS: &[Key] = &[
 pub(crate) struct Config {
     pub(crate) listen_primary: SocketAddr,
     pub(crate) listen_secondary: SocketAddr,
+    pub(crate) listen_grpc: SocketAddr,
     pub(crate) listen_ops: SocketAddr,
     pub(crate) database_url: String,
     pub(crate) database_owner_url: String,
@@ -133,6 +143,7 @@ pub(crate) struct Config {
     pub(crate) participants_file: PathBuf,
     pub(crate) tls: Arc<rustls::ServerConfig>,
     pub(crate) signer: Signer,
+    pub(crate) inside: pix_inside::Ends,
     pub(crate) rates: Rates,
     pub(crate) pull_next: PullNext,
     pub(crate) sandbox: bool,
@@ -171,6 +182,7 @@ impl Config {
         let config = Self {
             listen_primary: settings.get("listen.primary"),
             listen_secondary: settings.get("listen.secondary"),
+            listen_grpc: settings.get("grpc.listen"),
             listen_ops: settings.get("ops.listen"),
             database_url: settings.get("database.url"),
             database_owner_url: settings.get("database.owner_url"),
@@ -179,6 +191,7 @@ impl Config {
             participants_file: settings.get("participants.file"),
             tls,
             signer,
+            inside: pix_inside::Ends::read(&settings),
             rates: Rates {
                 primary: settings.get::<RateSetting>("bucket.primary").0,
                 secondary_by_day: settings.get::<RateSetting>("bucket.secondary_by_day").0,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use pix_proto::spi_v1 as proto;
 use pix_runtime::Stopping;
 use prost::Message as _;
-use spi_core::book::{Batch, End};
+use spi_core::book::Batch;
 use sqlx::PgPool;
 use tokio::sync::Notify;
 
@@ -21,12 +21,12 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The events of a batch.
 pub(crate) fn of(batch: &Batch) -> Vec<Event> {
-    let position = || {
+    let position = |previous: i64| {
         Some(proto::Position {
             shard: u32::try_from(SHARD).expect("shards count from zero"),
             batch: batch.number,
             decided_at_micros: batch.decided_at.map_or(0, pix_domain::Timestamp::as_micros),
-            previous: None,
+            previous: Some(previous),
         })
     };
     let mut events = Vec::new();
@@ -43,7 +43,7 @@ pub(crate) fn of(batch: &Batch) -> Vec<Event> {
         .collect();
     if !orders.is_empty() {
         let payload = proto::OrdersReceived {
-            position: position(),
+            position: position(batch.previous.received),
             orders,
         }
         .encode_to_vec();
@@ -53,29 +53,26 @@ pub(crate) fn of(batch: &Batch) -> Vec<Event> {
         });
     }
     let payments: Vec<_> = batch
-        .postings
-        .iter()
-        .filter_map(|row| {
-            Some(proto::Payment {
-                sequence: row.seq,
-                end_to_end_id: row.end_to_end_id?.to_string(),
-                debited: row.debit.to_string(),
-                credited: row.credit.to_string(),
-                amount_centavos: row.amount.to_i64(),
-                creditor_tax_id: row
-                    .creditor
-                    .as_ref()
-                    .map_or_else(String::new, |creditor| creditor.tax_id.as_str().to_owned()),
-                creditor_key: row
-                    .creditor
-                    .as_ref()
-                    .and_then(|creditor| Some(creditor.key.as_ref()?.as_str().to_owned())),
-            })
+        .settled()
+        .map(|(row, end_to_end_id)| proto::Payment {
+            sequence: row.seq,
+            end_to_end_id: end_to_end_id.to_string(),
+            debited: row.debit.to_string(),
+            credited: row.credit.to_string(),
+            amount_centavos: row.amount.to_i64(),
+            creditor_tax_id: row
+                .creditor
+                .as_ref()
+                .map_or_else(String::new, |creditor| creditor.tax_id.as_str().to_owned()),
+            creditor_key: row
+                .creditor
+                .as_ref()
+                .and_then(|creditor| Some(creditor.key.as_ref()?.as_str().to_owned())),
         })
         .collect();
     if !payments.is_empty() {
         let payload = proto::PaymentsSettled {
-            position: position(),
+            position: position(batch.previous.settled),
             payments,
         }
         .encode_to_vec();
@@ -85,19 +82,16 @@ pub(crate) fn of(batch: &Batch) -> Vec<Event> {
         });
     }
     let refusals: Vec<_> = batch
-        .steps
-        .iter()
-        .filter_map(|row| {
-            Some(proto::Refusal {
-                sequence: row.seq,
-                end_to_end_id: row.end_to_end_id.to_string(),
-                reason: row.end.as_ref().and_then(End::refusal)?.reason.to_string(),
-            })
+        .refused()
+        .map(|(row, refusal)| proto::Refusal {
+            sequence: row.seq,
+            end_to_end_id: row.end_to_end_id.to_string(),
+            reason: refusal.reason.to_string(),
         })
         .collect();
     if !refusals.is_empty() {
         let payload = proto::PaymentsRefused {
-            position: position(),
+            position: position(batch.previous.refused),
             refusals,
         }
         .encode_to_vec();

@@ -10,6 +10,7 @@ mod book;
 mod config;
 mod desk;
 mod events;
+mod grpc;
 mod handed;
 mod http;
 mod intake;
@@ -19,6 +20,7 @@ mod registry;
 mod sandbox;
 mod shares;
 mod stages;
+mod standing;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -40,7 +42,7 @@ use crate::adapters::nats::{Publisher, Wakeups};
 use crate::adapters::pg::Target;
 use crate::adapters::pg_book::BookStore;
 use crate::adapters::pg_delivery::DeliveryStore;
-use crate::adapters::{partitions, pg_audit};
+use crate::adapters::{partitions, pg_audit, pg_settlements};
 use crate::allowances::Allowances;
 use crate::app::{App, Ports};
 use crate::bodies::Bodies;
@@ -49,6 +51,7 @@ use crate::desk::Desk;
 use crate::registry::Registry;
 use crate::sandbox::Script;
 use crate::shares::Shares;
+use crate::standing::Standing;
 
 /// What is under way may take so long to end after the stop.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(8);
@@ -56,6 +59,8 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(8);
 const POOL_MAX: u32 = 4;
 /// Connections for questions of operators.
 const OPS_POOL_MAX: u32 = 2;
+/// Connections for the switch's own services.
+const INSIDE_POOL_MAX: u32 = 3;
 /// How often partitions are made ahead; two days are there already.
 const PARTITIONS_EVERY: Duration = Duration::from_secs(3600);
 /// How soon again when that failed, behind a long query say.
@@ -137,6 +142,7 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let (parcels_tx, parcels_rx) = mpsc::channel(desk::PARCELS_QUEUE_MAX);
     let (woken_tx, woken_rx) = mpsc::channel(WAKEUPS_MAX);
     let (figures_tx, figures_rx) = watch::channel(book::Figures::default());
+    let (standing_tx, standing_rx) = watch::channel(Standing::default());
 
     // Both locks before either reads: then nobody else writes, and nothing that is still being committed can
     // appear behind what was read.
@@ -153,6 +159,7 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
         published: Arc::clone(&told),
         hits: hits.clone(),
         figures: figures_tx,
+        standing: standing_tx,
         readiness: readiness.clone(),
         stopping: stopping.clone(),
         queue: book_rx,
@@ -232,6 +239,25 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
     lifecycle.spawn(
         "ops",
         pix_runtime::ops::serve(ops, readiness.clone(), routes, stopping.clone()),
+    );
+
+    let inside_pool = pg::pool(&config.database_url, INSIDE_POOL_MAX)
+        .await
+        .context("cannot reach Postgres")?;
+    let inside = grpc::Inside {
+        name: pg_settlements::book_name(&inside_pool).await?,
+        book: book_tx.clone(),
+        standing: standing_rx,
+        pool: inside_pool,
+        clock: clock.clone(),
+        stopping: stopping.clone(),
+    };
+    let listener = TcpListener::bind(config.listen_grpc).await;
+    let listener =
+        listener.with_context(|| format!("cannot listen on grpc.listen {}", config.listen_grpc))?;
+    lifecycle.spawn(
+        "grpc",
+        grpc::serve(listener, config.inside, inside, stopping.clone()),
     );
 
     let app = Arc::new(App {

@@ -23,24 +23,28 @@ pub(crate) struct Parts<'a> {
 pub(crate) fn write_spi(place: &Place, parts: &Parts<'_>) -> anyhow::Result<PathBuf> {
     let ports = place.ports;
     let listen = |port: u16| format!("127.0.0.1:{port}");
-    let pki = |name: &str| text(&place.path("pki/spi").join(name));
+    let pki = |name: &str| text(&place.path("pki").join(name));
     write(
         place,
         "spi",
         &[
             ("listen.primary", listen(ports.spi_primary())),
             ("listen.secondary", listen(ports.spi_secondary())),
+            ("grpc.listen", listen(ports.spi_inside())),
             ("ops.listen", listen(ports.spi_ops())),
             ("database.url", parts.postgres.url_as(SPI_ROLE, "spi")),
             ("database.owner_url", parts.postgres.url("spi")),
             ("nats.url", parts.nats.url()),
             ("redis.url", parts.redis.url()),
             ("participants.file", text(&place.participants())),
-            ("tls.certificate", pki("server.crt")),
-            ("tls.key", pki("server.key")),
-            ("tls.client_ca", text(&place.path("pki/ca.crt"))),
-            ("signature.certificate", pki("signature.crt")),
-            ("signature.key", pki("signature.key")),
+            ("tls.certificate", pki("spi/server.crt")),
+            ("tls.key", pki("spi/server.key")),
+            ("tls.client_ca", pki("ca.crt")),
+            ("signature.certificate", pki("spi/signature.crt")),
+            ("signature.key", pki("spi/signature.key")),
+            ("inside.certificate", pki("inside/spi.crt")),
+            ("inside.key", pki("inside/spi.key")),
+            ("inside.ca", pki("inside/ca.crt")),
             ("log.format", "json".into()),
         ],
     )

@@ -299,13 +299,14 @@ pub(crate) struct Ports {
 const OFFSET_STEP: u16 = 440;
 
 /// Every port we open, by the name of its use.
-const USES: [(&str, u16); 13] = [
+const USES: [(&str, u16); 14] = [
     ("dict", 4001),
     ("dict, checkKeys", 4011),
     ("dict, inside", 6001),
     ("dict, operations", 5001),
     ("spi, primary channel", 4002),
     ("spi, secondary channel", 4012),
+    ("spi, inside", 6002),
     ("spi, operations", 5002),
     ("virtual participants", 5009),
     ("bank A", 4101),
@@ -349,6 +350,10 @@ impl Ports {
     }
     pub(crate) fn spi_secondary(self) -> u16 {
         self.plus(4012)
+    }
+    /// gRPC, for the switch's own use.
+    pub(crate) fn spi_inside(self) -> u16 {
+        self.plus(6002)
     }
     pub(crate) fn spi_ops(self) -> u16 {
         self.plus(5002)
@@ -409,8 +414,8 @@ mod tests {
 
     #[test]
     fn an_offset_past_the_last_port_names_the_largest() {
-        let error = Ports::at(60_600).expect_err("6001 + 60600").to_string();
-        assert!(error.contains("59534"), "{error}");
+        let error = Ports::at(60_600).expect_err("6002 + 60600").to_string();
+        assert!(error.contains("59533"), "{error}");
     }
 
     #[test]

@@ -326,7 +326,7 @@ pub(crate) fn make_pki(place: &Place) -> anyhow::Result<DevPki> {
     for service in ["spi", "dict"] {
         pki.service(service).with_context(damaged)?;
     }
-    for end in ["dict", inside::NAME] {
+    for end in ["spi", "dict", inside::NAME] {
         pki.inside(end).with_context(damaged)?;
     }
     for bank in &BANKS {

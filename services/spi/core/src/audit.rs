@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use pix_domain::{EndToEndId, Ispb, Month, ResourceId};
 
-use crate::book::Batch;
+use crate::book::{Batch, FundingId};
 
 /// One line of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +60,23 @@ pub enum Line {
         /// Centavos.
         amount: i64,
     },
+    /// What a posting from or to the funding account was for.
+    Funding {
+        /// Sequence number.
+        seq: i64,
+        /// That of its posting.
+        posting: i64,
+        /// Its id.
+        id: FundingId,
+        /// The Conta PI.
+        account: Ispb,
+        /// Centavos; below zero they left.
+        amount: i64,
+        /// Centavos available after it.
+        available_after: i64,
+        /// Who ordered it.
+        ordered_by: String,
+    },
 }
 
 impl Line {
@@ -70,7 +87,8 @@ impl Line {
             Self::Message { seq, .. }
             | Self::Payment { seq, .. }
             | Self::Step { seq, .. }
-            | Self::Posting { seq, .. } => *seq,
+            | Self::Posting { seq, .. }
+            | Self::Funding { seq, .. } => *seq,
         }
     }
 
@@ -123,6 +141,22 @@ impl Line {
             } => {
                 writeln!(out, "{seq} posting {debit} {credit} {amount}")
             }
+            Self::Funding {
+                seq,
+                posting,
+                id,
+                account,
+                amount,
+                available_after,
+                ordered_by,
+            } => {
+                // Somebody's words, in digits: they cannot look like another line.
+                writeln!(
+                    out,
+                    "{seq} funding {posting} {id} {account} {amount} {available_after} {}",
+                    hex(ordered_by.as_bytes())
+                )
+            }
         };
         written.expect("writing to a String does not fail");
     }
@@ -173,5 +207,15 @@ pub fn lines(batch: &Batch) -> Vec<Line> {
         credit: row.credit,
         amount: row.amount.to_i64(),
     });
-    messages.chain(payments).chain(steps).chain(postings).collect()
+    let fundings = batch.fundings.iter().map(|row| Line::Funding {
+        seq: row.seq,
+        posting: row.posting,
+        id: row.funding.id,
+        account: row.funding.account,
+        amount: row.funding.amount,
+        available_after: row.available_after,
+        ordered_by: row.funding.ordered_by.to_string(),
+    });
+    let money = postings.chain(fundings);
+    messages.chain(payments).chain(steps).chain(money).collect()
 }

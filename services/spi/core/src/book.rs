@@ -20,10 +20,13 @@ use std::time::Duration;
 
 use pix_domain::{EndToEndId, Ispb, SPI_ISPB, Timestamp};
 
-pub use batch::{BalanceRow, Batch, MessageRow, PaymentRow, PostingRow, StepRow};
-pub use command::{Answer, Command, Content, Inbound, Says};
+pub use batch::{BalanceRow, Batch, FundingRow, Latest, MessageRow, PaymentRow, PostingRow, StepRow};
+pub use command::{
+    Answer, Command, Content, FundRefusal, Funded, Funding, FundingId, Inbound, InvalidFundingId, Receipt,
+    Says,
+};
 use draft::Draft;
-pub use state::{Account, Closed, End, Facts, FactsNeeded, KnownMessage, Open};
+pub use state::{Account, Closed, End, Facts, FactsNeeded, KnownFunding, KnownMessage, Open};
 
 /// How long past its deadline a payment waits for answers that were received in time and are still
 /// being verified or queued. Longer than any verification takes; shorter than anyone notices.
@@ -32,8 +35,14 @@ pub const EXPIRY_GRACE: Duration = Duration::from_millis(500);
 /// Payments that expire in one batch: after an outage there are many, and a COMMIT and its events stay small.
 pub const EXPIRIES_MAX: usize = 1000;
 
-/// The account that opening balances come from. The only one that may be negative.
+/// The account that opening balances and fundings come from. The only one that may be negative.
 pub const FUNDING_ACCOUNT: Ispb = SPI_ISPB;
+
+/// What one funding moves at most, in centavos: ten trillion reais, more than all Conta PI hold together.
+pub const FUNDING_MAX: i64 = 1_000_000_000_000_000;
+
+/// What all Conta PI hold together at most, in centavos: no sum of balances comes near the end of an i64.
+pub const BOOK_MAX: i64 = 1_000_000_000_000_000_000;
 
 /// A decided batch and the state it leads to.
 #[derive(Debug)]
@@ -54,6 +63,7 @@ pub struct Book {
     last_batch: i64,
     last_seq: i64,
     last_outbox_id: i64,
+    latest: Latest,
 }
 
 /// What the tables say at start.
@@ -69,6 +79,8 @@ pub struct Snapshot {
     pub last_seq: i64,
     /// Last outbox number.
     pub last_outbox_id: i64,
+    /// The last batches with events.
+    pub latest: Latest,
 }
 
 /// The tables contradict each other: someone else wrote them, or we have a bug. The process must end.
@@ -115,6 +127,7 @@ impl Book {
             last_batch: snapshot.last_batch,
             last_seq: snapshot.last_seq,
             last_outbox_id: snapshot.last_outbox_id,
+            latest: snapshot.latest,
         })
     }
 
@@ -123,8 +136,13 @@ impl Book {
     pub fn facts_needed(&self, commands: &[Command]) -> FactsNeeded {
         let mut needed = FactsNeeded::default();
         for command in commands {
-            let Command::Message(inbound) = command else {
-                continue;
+            let inbound = match command {
+                Command::Message(inbound) => inbound,
+                Command::Fund(funding) => {
+                    needed.fundings.push(funding.id);
+                    continue;
+                }
+                Command::Open { .. } => continue,
             };
             needed
                 .messages
@@ -162,11 +180,12 @@ impl Book {
         let mut draft = Draft::new(self, facts, now);
         for (position, command) in commands.iter().enumerate() {
             let receipt = match command {
-                Command::Message(inbound) => Some(draft.message(position, inbound)),
+                Command::Message(inbound) => Receipt::Message(draft.message(position, inbound)),
                 Command::Open { account, balance } => {
                     draft.open_account(*account, *balance);
-                    None
+                    Receipt::Nothing
                 }
+                Command::Fund(funding) => Receipt::Fund(draft.fund(funding)),
             };
             draft.batch.receipts.push(receipt);
         }
@@ -205,6 +224,7 @@ impl Book {
         self.last_batch = batch.number;
         self.last_seq = batch.last_seq;
         self.last_outbox_id = batch.last_outbox_id;
+        self.latest = batch.latest;
     }
 
     /// When the next payment runs out of time, grace included.
@@ -225,6 +245,19 @@ impl Book {
     #[must_use]
     pub fn last_batch(&self) -> i64 {
         self.last_batch
+    }
+
+    /// The last batches with events.
+    #[must_use]
+    pub fn latest(&self) -> Latest {
+        self.latest
+    }
+
+    /// Every account, the funding account included.
+    pub fn accounts(&self) -> impl Iterator<Item = (Ispb, Account)> {
+        self.accounts
+            .iter()
+            .map(|(account, balances)| (*account, *balances))
     }
 
     /// The last outbox number given out.

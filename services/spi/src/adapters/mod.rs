@@ -9,4 +9,5 @@ pub(crate) mod pg_audit;
 pub(crate) mod pg_book;
 pub(crate) mod pg_delivery;
 pub(crate) mod pg_events;
+pub(crate) mod pg_settlements;
 pub(crate) mod pg_views;

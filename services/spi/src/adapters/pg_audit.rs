@@ -11,7 +11,7 @@ use spi_core::audit::{Line, record};
 use spi_core::outgoing::priority_of;
 
 use super::pg::{StoreError, bytes32, ispb, parsed, resource_id};
-use super::pg_book::SHARD;
+use super::pg_book::{SHARD, funding_id};
 
 /// Batches read at once.
 const PAGE: i64 = 500;
@@ -163,6 +163,19 @@ async fn lines(pool: &PgPool, first: i64, last: i64) -> Result<Vec<Line>, StoreE
             debit: ispb("posting", row.try_get(1)?)?,
             credit: ispb("posting", row.try_get(2)?)?,
             amount: row.try_get(3)?,
+        });
+    }
+    let fundings = "SELECT seq, posting, id, account, amount, available_after, ordered_by FROM funding
+                    WHERE seq BETWEEN $1 AND $2 AND shard = $3";
+    for row in &rows(pool, fundings, first, last).await? {
+        lines.push(Line::Funding {
+            seq: row.try_get(0)?,
+            posting: row.try_get(1)?,
+            id: funding_id(row.try_get(2)?)?,
+            account: ispb("funding", row.try_get(3)?)?,
+            amount: row.try_get(4)?,
+            available_after: row.try_get(5)?,
+            ordered_by: row.try_get(6)?,
         });
     }
     lines.sort_by_key(Line::seq);

@@ -11,7 +11,8 @@ use sqlx::{Connection as _, Row as _};
 use time::OffsetDateTime;
 
 use spi_core::book::{
-    Account, Batch, Closed, Content, End, Facts, FactsNeeded, KnownMessage, Open, Snapshot,
+    Account, Batch, Closed, Content, End, Facts, FactsNeeded, Funded, FundingId, KnownFunding, KnownMessage,
+    Latest, Open, Snapshot,
 };
 use spi_core::order::{Creditor, Refusal};
 use spi_core::outgoing::{Channel, Parcel};
@@ -65,7 +66,8 @@ impl BookStore {
     pub(crate) async fn snapshot(&mut self) -> Result<(Snapshot, [u8; 32]), StoreError> {
         let connection = &mut self.pg.connection;
         let last = sqlx::query(
-            "SELECT number, last_seq, open_from_seq, last_outbox_id, audit_hash FROM batch
+            "SELECT number, last_seq, open_from_seq, last_outbox_id, audit_hash,
+                    latest_received, latest_settled, latest_refused FROM batch
              WHERE shard = $1 ORDER BY number DESC LIMIT 1",
         )
         .bind(SHARD)
@@ -108,6 +110,11 @@ impl BookStore {
             last_batch: last.try_get(0)?,
             last_seq: last.try_get(1)?,
             last_outbox_id: last.try_get(3)?,
+            latest: Latest {
+                received: last.try_get(5)?,
+                settled: last.try_get(6)?,
+                refused: last.try_get(7)?,
+            },
         };
         Ok((snapshot, bytes32("batch", last.try_get(4)?)?))
     }
@@ -166,6 +173,27 @@ impl BookStore {
                 facts.payments.insert(id, closed);
             }
         }
+        if !needed.fundings.is_empty() {
+            let ids: Vec<_> = needed.fundings.iter().map(FundingId::to_string).collect();
+            let rows = sqlx::query(
+                "SELECT id, account, amount, posting, batch, available_after FROM funding WHERE id = ANY($1)",
+            )
+            .bind(ids)
+            .fetch_all(&mut self.pg.connection)
+            .await?;
+            for row in rows {
+                let known = KnownFunding {
+                    account: ispb("funding", row.try_get(1)?)?,
+                    amount: row.try_get(2)?,
+                    funded: Funded {
+                        sequence: row.try_get(3)?,
+                        batch: row.try_get(4)?,
+                        available: row.try_get(5)?,
+                    },
+                };
+                facts.fundings.insert(funding_id(row.try_get(0)?)?, known);
+            }
+        }
         Ok(facts)
     }
 
@@ -183,8 +211,9 @@ impl BookStore {
         let at = OffsetDateTime::from(now);
         let mut tx = self.pg.connection.begin().await?;
         sqlx::query(
-            "INSERT INTO batch (shard, number, first_seq, last_seq, open_from_seq, last_outbox_id, decided_at, audit_hash)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+            "INSERT INTO batch (shard, number, first_seq, last_seq, open_from_seq, last_outbox_id, decided_at, audit_hash,
+                                latest_received, latest_settled, latest_refused)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
         )
         .bind(SHARD)
         .bind(batch.number)
@@ -194,6 +223,9 @@ impl BookStore {
         .bind(batch.last_outbox_id)
         .bind(at)
         .bind(&audit_hash[..])
+        .bind(batch.latest.received)
+        .bind(batch.latest.settled)
+        .bind(batch.latest.refused)
         .execute(&mut *tx)
         .await?;
 
@@ -365,6 +397,28 @@ impl BookStore {
             .bind(rows.iter().map(|row| row.credit.to_string()).collect::<Vec<_>>())
             .bind(rows.iter().map(|row| row.amount.to_i64()).collect::<Vec<_>>())
             .bind(rows.iter().map(|row| row.end_to_end_id.map(|id| id.to_string())).collect::<Vec<_>>())
+            .execute(&mut *tx)
+            .await?;
+        }
+
+        if !batch.fundings.is_empty() {
+            let rows = &batch.fundings;
+            sqlx::query(
+                "INSERT INTO funding
+                     (shard, batch, at, id, seq, posting, account, amount, ordered_by, available_after)
+                 SELECT $1, $2, $3, * FROM UNNEST($4::text[], $5::bigint[], $6::bigint[], $7::text[], $8::bigint[],
+                                                  $9::text[], $10::bigint[])",
+            )
+            .bind(SHARD)
+            .bind(batch.number)
+            .bind(at)
+            .bind(rows.iter().map(|row| row.funding.id.to_string()).collect::<Vec<_>>())
+            .bind(rows.iter().map(|row| row.seq).collect::<Vec<_>>())
+            .bind(rows.iter().map(|row| row.posting).collect::<Vec<_>>())
+            .bind(rows.iter().map(|row| row.funding.account.to_string()).collect::<Vec<_>>())
+            .bind(rows.iter().map(|row| row.funding.amount).collect::<Vec<_>>())
+            .bind(rows.iter().map(|row| row.funding.ordered_by.to_string()).collect::<Vec<_>>())
+            .bind(rows.iter().map(|row| row.available_after).collect::<Vec<_>>())
             .execute(&mut *tx)
             .await?;
         }
@@ -586,6 +640,11 @@ fn closed_payment(row: &PgRow) -> Result<(EndToEndId, Closed), StoreError> {
         at: row.try_get::<OffsetDateTime, _>(8)?.into(),
     };
     Ok((id, closed))
+}
+
+/// For what is stored as a funding's id.
+pub(crate) fn funding_id(text: &str) -> Result<FundingId, StoreError> {
+    parsed("funding", FundingId::parse(text))
 }
 
 fn money(table: &'static str, centavos: i64) -> Result<Money, StoreError> {

@@ -22,7 +22,7 @@ use tokio::sync::oneshot;
 use super::respond::XML;
 use super::{RETRY_AFTER_SECONDS, header, respond, unavailable};
 use crate::app::App;
-use crate::book::Job;
+use crate::book::{Job, Reply};
 use crate::intake::{self, Posted};
 
 /// One message, after gunzip.
@@ -152,7 +152,7 @@ async fn take_in(
         place.send(Job {
             command: Command::Message(Arc::new(inbound)),
             raw: bytes,
-            reply: Some(reply),
+            reply: Reply::Message(reply),
         });
         waiting.push(Waiting::Committing(committed));
     }

@@ -5,6 +5,7 @@ mod audit;
 mod hostile;
 mod icom;
 mod identity;
+mod inside;
 mod nothing_lost;
 mod orders;
 mod payments;

@@ -63,6 +63,7 @@ pub(crate) struct TestSpi {
     pub(crate) primary: u16,
     pub(crate) secondary: u16,
     pub(crate) ops: u16,
+    pub(crate) grpc: u16,
     pub(crate) seed: TempDir,
     spec: ProcessSpec,
     process: Option<Process>,
@@ -128,12 +129,13 @@ impl TestSpi {
     pub(crate) async fn prepare(urls: Urls) -> Self {
         let pki = TestPki::shared().await;
         let seed = pki.seed(&seats());
-        let own = pki.service("spi");
-        let [primary, secondary, ops] = std::array::from_fn(|_| free_port().expect("a free port"));
+        let (own, inside) = (pki.service("spi"), pki.inside("spi"));
+        let [primary, secondary, grpc, ops] = std::array::from_fn(|_| free_port().expect("a free port"));
         let file = |name: &str| own.join(name).display().to_string();
         let flags = [
             ("listen.primary", format!("127.0.0.1:{primary}")),
             ("listen.secondary", format!("127.0.0.1:{secondary}")),
+            ("grpc.listen", format!("127.0.0.1:{grpc}")),
             ("ops.listen", format!("127.0.0.1:{ops}")),
             ("database.url", urls.writer.clone()),
             ("database.owner_url", urls.owner.clone()),
@@ -148,6 +150,9 @@ impl TestSpi {
             ("tls.client_ca", file("ca.crt")),
             ("signature.certificate", file("signature.crt")),
             ("signature.key", file("signature.key")),
+            ("inside.certificate", inside.certificate.display().to_string()),
+            ("inside.key", inside.key.display().to_string()),
+            ("inside.ca", inside.ca.display().to_string()),
             ("log.level", "debug".to_owned()),
         ];
         let spec = ProcessSpec {
@@ -173,6 +178,7 @@ impl TestSpi {
             primary,
             secondary,
             ops,
+            grpc,
             seed,
             spec,
             process: None,

@@ -77,8 +77,9 @@ impl Sandbox {
             indirect(PAYER_INDIRECT, PAYER),
             indirect(RECEIVER_INDIRECT, RECEIVER),
         ]);
-        let [primary, secondary, spi_ops, ops] = std::array::from_fn(|_| free_port().expect("a free port"));
-        let spi = spi(&pki, &folder, [primary, secondary, spi_ops]).await;
+        let [primary, secondary, grpc, spi_ops, ops] =
+            std::array::from_fn(|_| free_port().expect("a free port"));
+        let spi = spi(&pki, &folder, [primary, secondary, grpc, spi_ops]).await;
         let mut sandbox = Self {
             spec: participants(&pki, &folder, [primary, secondary, ops], rules),
             pki,
@@ -243,15 +244,16 @@ async fn serving(spec: &ProcessSpec, log: &Path) -> Process {
     process
 }
 
-async fn spi(pki: &TestPki, folder: &TempDir, [primary, secondary, ops]: [u16; 3]) -> Process {
+async fn spi(pki: &TestPki, folder: &TempDir, [primary, secondary, grpc, ops]: [u16; 4]) -> Process {
     let database = pix_testkit::empty_database("spi").await;
     let shared = parts().await;
-    let own = pki.service("spi");
+    let (own, inside) = (pki.service("spi"), pki.inside("spi"));
     let file = |name: &str| own.join(name).display().to_string();
     let seed = folder.path().join("participants.toml").display().to_string();
     let flags = [
         ("listen.primary", format!("127.0.0.1:{primary}")),
         ("listen.secondary", format!("127.0.0.1:{secondary}")),
+        ("grpc.listen", format!("127.0.0.1:{grpc}")),
         ("ops.listen", format!("127.0.0.1:{ops}")),
         ("database.url", database.url_as("spi_app")),
         ("database.owner_url", database.url()),
@@ -263,6 +265,9 @@ async fn spi(pki: &TestPki, folder: &TempDir, [primary, secondary, ops]: [u16; 3
         ("tls.client_ca", file("ca.crt")),
         ("signature.certificate", file("signature.crt")),
         ("signature.key", file("signature.key")),
+        ("inside.certificate", inside.certificate.display().to_string()),
+        ("inside.key", inside.key.display().to_string()),
+        ("inside.ca", inside.ca.display().to_string()),
     ];
     let spec = spec("spi", program("spi"), folder, ops, &flags);
     let log = spec.log.clone();

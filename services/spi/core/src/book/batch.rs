@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use pix_domain::{EndToEndId, Ispb, Money, Month, ResourceId, Timestamp};
 
-use super::{Account, End, Inbound};
-use crate::order::{Creditor, Order};
+use super::{Account, End, Funding, Inbound, Receipt};
+use crate::order::{Creditor, Order, Refusal};
 use crate::outgoing::Outgoing;
 
 /// What one COMMIT holds.
@@ -32,12 +32,53 @@ pub struct Batch {
     pub steps: Vec<StepRow>,
     /// Money moved.
     pub postings: Vec<PostingRow>,
+    /// The fundings among those.
+    pub fundings: Vec<FundingRow>,
     /// Change of each account touched.
     pub balances: BTreeMap<Ispb, BalanceRow>,
     /// What leaves.
     pub outbox: Vec<Outgoing>,
-    /// What each command that was a message is answered with, in the order of the commands.
-    pub receipts: Vec<Option<ResourceId>>,
+    /// What each command is answered with, in the order of the commands.
+    pub receipts: Vec<Receipt>,
+    /// The last batches with events before this one.
+    pub previous: Latest,
+    /// The same, this one included.
+    pub latest: Latest,
+}
+
+/// The last batch that had events, by subject; 0 when none had.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Latest {
+    /// Orders taken in.
+    pub received: i64,
+    /// Payments settled.
+    pub settled: i64,
+    /// Payments refused.
+    pub refused: i64,
+}
+
+impl Batch {
+    /// The postings that settled payments.
+    pub fn settled(&self) -> impl Iterator<Item = (&PostingRow, EndToEndId)> {
+        let postings = self.postings.iter();
+        postings.filter_map(|row| Some((row, row.end_to_end_id?)))
+    }
+
+    /// The steps that ended payments without moving money.
+    pub fn refused(&self) -> impl Iterator<Item = (&StepRow, &Refusal)> {
+        let steps = self.steps.iter();
+        steps.filter_map(|row| Some((row, row.end.as_ref()?.refusal()?)))
+    }
+
+    /// What [`Batch::latest`] is once everything is in it.
+    pub(super) fn latest(&self) -> Latest {
+        let here = |any: bool, before: i64| if any { self.number } else { before };
+        Latest {
+            received: here(!self.payments.is_empty(), self.previous.received),
+            settled: here(self.settled().next().is_some(), self.previous.settled),
+            refused: here(self.refused().next().is_some(), self.previous.refused),
+        }
+    }
 }
 
 /// A row of `message_in`, and of `message_key` when the message has an id.
@@ -96,6 +137,19 @@ pub struct PostingRow {
     pub end_to_end_id: Option<EndToEndId>,
     /// Who was paid, for the event; the row does not hold it.
     pub creditor: Option<Arc<Creditor>>,
+}
+
+/// A row of `funding`: what a posting without a payment was for.
+#[derive(Clone, Debug)]
+pub struct FundingRow {
+    /// Sequence number.
+    pub seq: i64,
+    /// That of its posting.
+    pub posting: i64,
+    /// What was ordered.
+    pub funding: Funding,
+    /// Centavos available in the Conta PI after it.
+    pub available_after: i64,
 }
 
 /// Change of one account, with the value that must result.

@@ -1,5 +1,6 @@
 //! What the book is asked to do.
 
+use std::fmt;
 use std::sync::Arc;
 
 use pix_domain::{EndToEndId, Ispb, Money, MsgId, ResourceId, Text, Timestamp};
@@ -20,6 +21,113 @@ pub enum Command {
         /// What it starts with.
         balance: Money,
     },
+    /// Move money between the funding account and a Conta PI.
+    Fund(Funding),
+}
+
+/// Money into a Conta PI from outside the book, or out of it.
+#[derive(Clone, Debug)]
+pub struct Funding {
+    /// Names it for ever: a repeat moves nothing.
+    pub id: FundingId,
+    /// The Conta PI.
+    pub account: Ispb,
+    /// Centavos; below zero they leave.
+    pub amount: i64,
+    /// Who ordered it, for the audit.
+    pub ordered_by: Text<140>,
+}
+
+/// The id of a funding: a UUID of any version, since some are drawn and others derived.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FundingId(u128);
+
+/// Not a UUID.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a funding's id is a UUID, like a946d533-7f22-42a5-9a9b-e87cd55c0f4d")]
+pub struct InvalidFundingId;
+
+impl FundingId {
+    /// Reads the 36 characters, hexadecimal digits in either case.
+    ///
+    /// # Errors
+    /// [`InvalidFundingId`].
+    pub fn parse(text: &str) -> Result<Self, InvalidFundingId> {
+        let is_uuid = text.len() == 36
+            && text.bytes().enumerate().all(|(index, byte)| match index {
+                8 | 13 | 18 | 23 => byte == b'-',
+                _ => byte.is_ascii_hexdigit(),
+            });
+        if !is_uuid {
+            return Err(InvalidFundingId);
+        }
+        let id = u128::from_str_radix(&text.replace('-', ""), 16);
+        id.map(Self).map_err(|_| InvalidFundingId)
+    }
+}
+
+impl fmt::Display for FundingId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hex = format!("{:032x}", self.0);
+        let parts = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]];
+        f.pad(&parts.join("-"))
+    }
+}
+
+impl fmt::Debug for FundingId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FundingId({self})")
+    }
+}
+
+/// What a funding came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Funded {
+    /// Sequence number of its posting.
+    pub sequence: i64,
+    /// The batch that holds it.
+    pub batch: i64,
+    /// Centavos available in the Conta PI right after it.
+    pub available: i64,
+}
+
+/// Why a funding moves nothing; in the order in which they are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FundRefusal {
+    /// The id was used before.
+    #[error("the id was used for {amount} centavos of {account}; another funding needs an id of its own")]
+    OtherContent {
+        /// For this Conta PI
+        account: Ispb,
+        /// and so many centavos.
+        amount: i64,
+    },
+    /// Zero, or more than [`super::FUNDING_MAX`] in either direction.
+    #[error("amount: from 1 to {} centavos, in either direction", super::FUNDING_MAX)]
+    Amount,
+    /// No such Conta PI.
+    #[error("{0} has no Conta PI here: it is not a direct participant, or not yet one")]
+    NoAccount(Ispb),
+    /// It would take more than is available; what is blocked belongs to payments.
+    #[error("{available} centavos are available; what is blocked belongs to payments under way")]
+    NotEnough {
+        /// So many.
+        available: i64,
+    },
+    /// There would be more money than [`super::BOOK_MAX`].
+    #[error("the book would hold more than {} centavos", super::BOOK_MAX)]
+    BookFull,
+}
+
+/// What a command came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Receipt {
+    /// Nobody is told.
+    Nothing,
+    /// The id that the message is known by.
+    Message(ResourceId),
+    /// The funding's posting, or why there is none.
+    Fund(Result<Funded, FundRefusal>),
 }
 
 /// A message that a participant posted, parsed and verified.

@@ -8,7 +8,8 @@ use pix_domain::{
 };
 
 use super::{
-    Account, Answer, Batch, Book, Closed, Content, Decision, End, FUNDING_ACCOUNT, Facts, Inbound,
+    Account, Answer, BOOK_MAX, BalanceRow, Batch, Book, Closed, Content, Decision, End, FUNDING_ACCOUNT,
+    FUNDING_MAX, Facts, FundRefusal, Funded, Funding, FundingId, FundingRow, Inbound, KnownFunding,
     KnownMessage, MessageRow, Open, PaymentRow, PostingRow, Says, StepRow,
 };
 use crate::order::{Order, Refusal, Verdict};
@@ -22,6 +23,7 @@ pub(super) struct Draft<'a> {
     pub(super) batch: Batch,
     seq: i64,
     messages: HashMap<(Ispb, MsgId), KnownMessage>,
+    fundings: HashMap<FundingId, KnownFunding>,
     opened: HashMap<EndToEndId, Open>,
     closed: HashMap<EndToEndId, Closed>,
 }
@@ -33,6 +35,7 @@ impl<'a> Draft<'a> {
             first_seq: book.last_seq + 1,
             last_outbox_id: book.last_outbox_id,
             decided_at: Some(now),
+            previous: book.latest,
             ..Batch::default()
         };
         Self {
@@ -42,6 +45,7 @@ impl<'a> Draft<'a> {
             batch,
             seq: book.last_seq,
             messages: HashMap::new(),
+            fundings: HashMap::new(),
             opened: HashMap::new(),
             closed: HashMap::new(),
         }
@@ -49,6 +53,7 @@ impl<'a> Draft<'a> {
 
     pub(super) fn finish(mut self) -> Decision {
         self.batch.last_seq = self.seq;
+        self.batch.latest = self.batch.latest();
         let opened = self.opened;
         let closed_seqs: HashSet<i64> = self
             .closed
@@ -350,7 +355,7 @@ impl<'a> Draft<'a> {
     }
 
     pub(super) fn open_account(&mut self, account: Ispb, balance: Money) {
-        if self.book.has_account(account) || self.batch.balances.get(&account).is_some_and(|row| row.opened) {
+        if self.has_account(account) {
             return;
         }
         for new in [FUNDING_ACCOUNT, account] {
@@ -358,20 +363,86 @@ impl<'a> Draft<'a> {
                 self.batch.balances.entry(new).or_default().opened = true;
             }
         }
-        if balance.is_zero() {
-            return;
+        if !balance.is_zero() {
+            self.post_funding(account, balance.to_i64());
         }
+    }
+
+    /// Moves money between the funding account and a Conta PI, once for each id.
+    pub(super) fn fund(&mut self, funding: &Funding) -> Result<Funded, FundRefusal> {
+        let known = self.fundings.get(&funding.id);
+        if let Some(known) = known.or_else(|| self.facts.fundings.get(&funding.id)) {
+            // Who ordered it may say so in other words; the money is what counts.
+            if (known.account, known.amount) == (funding.account, funding.amount) {
+                return Ok(known.funded);
+            }
+            return Err(FundRefusal::OtherContent {
+                account: known.account,
+                amount: known.amount,
+            });
+        }
+        if !(1..=FUNDING_MAX.unsigned_abs()).contains(&funding.amount.unsigned_abs()) {
+            return Err(FundRefusal::Amount);
+        }
+        if funding.account == FUNDING_ACCOUNT || !self.has_account(funding.account) {
+            return Err(FundRefusal::NoAccount(funding.account));
+        }
+        let available = self.account(funding.account).available;
+        if available < -funding.amount {
+            return Err(FundRefusal::NotEnough { available });
+        }
+        // What all Conta PI hold is what the funding account owes.
+        let held = self.account(FUNDING_ACCOUNT).available.unsigned_abs();
+        if funding.amount > 0 && held.saturating_add(funding.amount.unsigned_abs()) > BOOK_MAX.unsigned_abs()
+        {
+            return Err(FundRefusal::BookFull);
+        }
+        let seq = self.next_seq();
+        let posting = self.post_funding(funding.account, funding.amount);
+        let available_after = self.account(funding.account).available;
+        let funded = Funded {
+            sequence: posting,
+            batch: self.batch.number,
+            available: available_after,
+        };
+        self.batch.fundings.push(FundingRow {
+            seq,
+            posting,
+            funding: funding.clone(),
+            available_after,
+        });
+        let known = KnownFunding {
+            account: funding.account,
+            amount: funding.amount,
+            funded,
+        };
+        self.fundings.insert(funding.id, known);
+        Ok(funded)
+    }
+
+    /// The posting of centavos from the funding account, or back to it below zero; its number.
+    fn post_funding(&mut self, account: Ispb, centavos: i64) -> i64 {
+        let (debit, credit) = match centavos > 0 {
+            true => (FUNDING_ACCOUNT, account),
+            false => (account, FUNDING_ACCOUNT),
+        };
         let seq = self.next_seq();
         self.batch.postings.push(PostingRow {
             seq,
-            debit: FUNDING_ACCOUNT,
-            credit: account,
-            amount: balance,
+            debit,
+            credit,
+            amount: Money::from_centavos(centavos.unsigned_abs()),
             end_to_end_id: None,
             creditor: None,
         });
-        self.change(FUNDING_ACCOUNT, -balance.to_i64(), 0);
-        self.change(account, balance.to_i64(), 0);
+        self.change(FUNDING_ACCOUNT, -centavos, 0);
+        self.change(account, centavos, 0);
+        seq
+    }
+
+    fn has_account(&self, account: Ispb) -> bool {
+        let opened = |row: &BalanceRow| row.opened;
+        self.book.has_account(account) || self.batch.balances.get(&account).is_some_and(opened)
     }
 
     fn account(&self, account: Ispb) -> Account {

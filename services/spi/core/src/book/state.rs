@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use pix_domain::{EndToEndId, Ispb, Money, Month, MsgId, ResourceId, ServiceLevel, Timestamp};
 
+use super::{Funded, FundingId};
 use crate::order::{Creditor, Refusal};
 
 /// What the book must be told about the past before it can decide.
@@ -14,6 +15,8 @@ pub struct FactsNeeded {
     pub messages: Vec<(Ispb, MsgId)>,
     /// Payments that are not open, by month.
     pub payments: Vec<(Month, EndToEndId)>,
+    /// Fundings that may be repeats.
+    pub fundings: Vec<FundingId>,
 }
 
 /// What the tables say about the past.
@@ -23,6 +26,8 @@ pub struct Facts {
     pub messages: HashMap<(Ispb, MsgId), KnownMessage>,
     /// The payments that exist and are closed.
     pub payments: HashMap<EndToEndId, Closed>,
+    /// The fundings that were repeats.
+    pub fundings: HashMap<FundingId, KnownFunding>,
 }
 
 /// A message taken in before.
@@ -32,6 +37,17 @@ pub struct KnownMessage {
     pub digest: [u8; 32],
     /// Its id.
     pub resource_id: ResourceId,
+}
+
+/// A funding that happened before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KnownFunding {
+    /// The Conta PI.
+    pub account: Ispb,
+    /// Centavos; below zero they left.
+    pub amount: i64,
+    /// What it came to.
+    pub funded: Funded,
 }
 
 /// A payment whose amount is blocked.

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use pix_domain::{Money, MsgId, ResourceId, ServiceLevel, StatusReason, TaxId};
+use pix_domain::{Money, MsgId, ResourceId, ServiceLevel, StatusReason, TaxId, Text};
 use proptest::prelude::*;
 
 use super::*;
@@ -29,6 +29,8 @@ struct Tables {
     payments: HashMap<EndToEndId, PaymentRow>,
     steps: Vec<StepRow>,
     postings: Vec<PostingRow>,
+    fundings: HashMap<FundingId, KnownFunding>,
+    latest: Latest,
     outbox: Vec<Outgoing>,
     accounts: BTreeMap<Ispb, Account>,
     last: (i64, i64, i64, i64),
@@ -76,9 +78,13 @@ impl World {
                 },
             ))
         });
+        let fundings = needed.fundings.iter();
         Facts {
             messages: messages.collect(),
             payments: payments.collect(),
+            fundings: fundings
+                .filter_map(|id| Some((*id, *self.tables.fundings.get(id)?)))
+                .collect(),
         }
     }
 
@@ -139,6 +145,45 @@ impl World {
             seqs.push(row.seq);
             tables.postings.push(row.clone());
         }
+        for row in &batch.fundings {
+            seqs.push(row.seq);
+            let posting = batch.postings.iter().find(|posting| posting.seq == row.posting);
+            let posting = posting.expect("a funding has its posting");
+            let (account, moved) = match posting.debit {
+                FUNDING_ACCOUNT => (posting.credit, posting.amount.to_i64()),
+                debited => (debited, -posting.amount.to_i64()),
+            };
+            assert_eq!((account, moved), (row.funding.account, row.funding.amount));
+            assert_eq!(posting.end_to_end_id, None);
+            let known = KnownFunding {
+                account: row.funding.account,
+                amount: row.funding.amount,
+                funded: Funded {
+                    sequence: row.posting,
+                    batch: batch.number,
+                    available: row.available_after,
+                },
+            };
+            let twice = tables.fundings.insert(row.funding.id, known);
+            assert!(twice.is_none(), "{:?} happened twice", row.funding.id);
+        }
+        assert_eq!(batch.previous, tables.latest, "the events before it");
+        let told = |any: bool, before: i64| if any { batch.number } else { before };
+        tables.latest = Latest {
+            received: told(!batch.payments.is_empty(), tables.latest.received),
+            settled: told(
+                batch.postings.iter().any(|row| row.end_to_end_id.is_some()),
+                tables.latest.settled,
+            ),
+            refused: told(
+                batch
+                    .steps
+                    .iter()
+                    .any(|row| matches!(row.end, Some(End::Released(_) | End::Refused(_)))),
+                tables.latest.refused,
+            ),
+        };
+        assert_eq!(batch.latest, tables.latest);
         seqs.sort_unstable();
         assert_eq!(
             seqs,
@@ -228,8 +273,10 @@ impl World {
             last_batch: tables.last.0,
             last_seq: tables.last.1,
             last_outbox_id: tables.last.2,
+            latest: tables.latest,
         })
         .expect("consistent");
+        assert_eq!(recovered.latest, self.book.latest);
         assert_eq!(recovered.accounts, self.book.accounts);
         assert_eq!(recovered.open, self.book.open);
         assert_eq!(recovered.deadlines, self.book.deadlines);
@@ -290,10 +337,28 @@ impl World {
         )
     }
 
+    fn fund(&mut self, n: u128, account: &[u8; 8], amount: i64) -> Result<Funded, FundRefusal> {
+        match self.run(&[fund(n, account, amount)]).receipts[..] {
+            [Receipt::Fund(came_to)] => came_to,
+            ref other => panic!("{other:?}"),
+        }
+    }
+
     fn balance(&self, account: &[u8; 8]) -> (i64, i64) {
         let account = self.tables.accounts[&ispb(account)];
         (account.available, account.blocked)
     }
+}
+
+fn fund(n: u128, account: &[u8; 8], amount: i64) -> Command {
+    let hex = format!("{n:032x}");
+    let id = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-");
+    Command::Fund(Funding {
+        id: FundingId::parse(&id).expect("a UUID"),
+        account: ispb(account),
+        amount,
+        ordered_by: Text::truncated("operator"),
+    })
 }
 
 /// Who is told what: destination, status, reason.
@@ -462,7 +527,7 @@ fn the_same_bytes_get_the_first_resource_id_and_other_bytes_an_admi_002() {
         ..again
     };
     let refused = world.run(&[Command::Message(Arc::new(other.clone()))]);
-    assert_eq!(refused.receipts[0], Some(other.resource_id));
+    assert_eq!(refused.receipts[0], Receipt::Message(other.resource_id));
     assert_eq!(told(&refused), says(&[("11111111", "admi.002 MsgId repetido")]));
 }
 
@@ -482,8 +547,102 @@ fn an_answer_from_somebody_else_or_for_nothing_moves_nothing() {
     assert_eq!(world.balance(A), (700, 300));
 }
 
+#[test]
+fn a_funding_moves_money_once_and_a_repeat_gets_the_first_answer() {
+    let mut world = World::new(&[(A, 1000), (B, 0)]);
+    let first = world.fund(1, A, 500).expect("funded");
+    assert_eq!((first.batch, first.available), (2, 1500));
+    assert_eq!(world.fund(1, A, 500), Ok(first), "from the tables");
+    let out = world.fund(2, A, -1400).expect("taken out");
+    assert_eq!(out.available, 100);
+    assert_eq!(world.fund(1, A, 500), Ok(first), "as it was then");
+    let batch = world.run(&[fund(3, B, 7), fund(3, B, 7), fund(3, B, 8)]);
+    assert_eq!(batch.receipts[0], batch.receipts[1], "within a batch");
+    let other = FundRefusal::OtherContent {
+        account: ispb(B),
+        amount: 7,
+    };
+    assert_eq!(batch.receipts[2], Receipt::Fund(Err(other)));
+    assert_eq!(world.fund(3, A, 7), Err(other), "and between batches");
+    assert_eq!((world.balance(A), world.balance(B)), ((100, 0), (7, 0)));
+    assert_eq!(world.tables.accounts[&FUNDING_ACCOUNT].available, -107);
+}
+
+#[test]
+fn a_funding_that_cannot_be_moves_nothing_and_its_id_stays_free() {
+    let mut world = World::new(&[(A, 1000), (B, 0)]);
+    let order = world.order(1, A, B, 300);
+    let pay = world.pay(A, vec![order]);
+    world.run(&[pay]);
+    let refused = [
+        (A, 0, FundRefusal::Amount),
+        (A, FUNDING_MAX + 1, FundRefusal::Amount),
+        (A, i64::MIN, FundRefusal::Amount),
+        (C, 1, FundRefusal::NoAccount(ispb(C))),
+        (b"00038166", 1, FundRefusal::NoAccount(FUNDING_ACCOUNT)),
+        // What is blocked is not there to be taken.
+        (A, -701, FundRefusal::NotEnough { available: 700 }),
+    ];
+    for (account, amount, why) in refused {
+        assert_eq!(world.fund(9, account, amount), Err(why));
+    }
+    assert_eq!(world.fund(9, A, -700).expect("what is available").available, 0);
+    assert_eq!(world.balance(A), (0, 300));
+    assert_eq!(
+        world.fund(10, A, -1),
+        Err(FundRefusal::NotEnough { available: 0 })
+    );
+}
+
+#[test]
+fn the_book_never_holds_more_than_its_numbers_can() {
+    let all = BOOK_MAX.unsigned_abs() - 5;
+    let mut world = World::new(&[(A, all), (B, 0)]);
+    assert_eq!(world.fund(1, B, 6), Err(FundRefusal::BookFull));
+    assert_eq!(world.fund(1, B, 5).expect("up to the last centavo").available, 5);
+    assert_eq!(world.fund(2, A, 1), Err(FundRefusal::BookFull));
+    assert!(world.fund(2, A, -FUNDING_MAX).is_ok());
+}
+
+#[test]
+fn an_account_is_funded_in_the_batch_that_opens_it() {
+    let mut world = World::new(&[(A, 0)]);
+    let open = Command::Open {
+        account: ispb(B),
+        balance: Money::ZERO,
+    };
+    let batch = world.run(&[fund(1, B, 10), open, fund(1, B, 10)]);
+    assert_eq!(
+        batch.receipts[0],
+        Receipt::Fund(Err(FundRefusal::NoAccount(ispb(B))))
+    );
+    assert!(matches!(
+        batch.receipts[2],
+        Receipt::Fund(Ok(Funded { available: 10, .. }))
+    ));
+    assert_eq!(world.balance(B), (10, 0));
+}
+
+#[test]
+fn the_id_of_a_funding_is_any_uuid_and_has_one_form() {
+    let id = FundingId::parse("A946D533-7F22-52A5-0A9B-E87CD55C0F4D").expect("version 5");
+    assert_eq!(id.to_string(), "a946d533-7f22-52a5-0a9b-e87cd55c0f4d");
+    assert_eq!(FundingId::parse(&id.to_string()), Ok(id));
+    for wrong in [
+        "",
+        "a946d5337f2252a50a9be87cd55c0f4d",
+        "a946d533-7f22-52a5-0a9b-e87cd55c0f4",
+        "a946d533-7f22-52a5-0a9b_e87cd55c0f4d",
+        "+946d533-7f22-52a5-0a9b-e87cd55c0f4d",
+        "a946d533-7f22-52a5-0a9b-e87cd55c0fé",
+    ] {
+        assert_eq!(FundingId::parse(wrong), Err(InvalidFundingId), "{wrong}");
+    }
+}
+
 #[derive(Clone, Debug)]
 enum Act {
+    Fund { n: u8, account: u8, amount: i64 },
     Pay { n: u8, from: u8, to: u8, centavos: u64 },
     Answer { n: u8, by: u8, accept: bool },
     Wait { ms: u64 },
@@ -495,6 +654,8 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
         4 => (0_u8..12, 0_u8..3, 0_u8..3, 1_u64..500)
             .prop_map(|(n, from, to, centavos)| Act::Pay { n, from, to, centavos }),
         4 => (0_u8..12, 0_u8..3, any::<bool>()).prop_map(|(n, by, accept)| Act::Answer { n, by, accept }),
+        2 => (0_u8..8, 0_u8..3, -1500_i64..1500)
+            .prop_map(|(n, account, amount)| Act::Fund { n, account, amount }),
         1 => (1_u64..30_000).prop_map(|ms| Act::Wait { ms }),
         3 => Just(Act::Flush),
     ];
@@ -514,6 +675,7 @@ proptest! {
         let mut queue = Vec::new();
         for act in acts {
             let command = match act {
+                Act::Fund { n, account, amount } => Some(fund(u128::from(n), banks[usize::from(account)], amount)),
                 Act::Pay { n, from, to, .. } if from == to => { let _ = n; None }
                 Act::Pay { n, from, to, centavos } => {
                     let (from, to) = (banks[usize::from(from)], banks[usize::from(to)]);
@@ -546,6 +708,16 @@ proptest! {
         batched.run(&queue);
         prop_assert_eq!(&batched.tables.accounts, &single.tables.accounts);
         prop_assert_eq!(batched.tables.outbox.len(), single.tables.outbox.len());
+        // Each funding that happened did so once, in both, and the funding account owes what all of them and the opening
+        // balances sum up to.
+        let moved = |world: &World| -> BTreeMap<_, _> {
+            let fundings = world.tables.fundings.iter();
+            fundings.map(|(id, known)| (*id, (known.account, known.amount, known.funded.available))).collect()
+        };
+        prop_assert_eq!(moved(&batched), moved(&single));
+        let funded: i64 = batched.tables.fundings.values().map(|known| known.amount).sum();
+        let owed = batched.tables.accounts[&FUNDING_ACCOUNT].available;
+        prop_assert_eq!(owed, -(3000 + funded));
         // Everything ends: after the last deadline nothing is blocked.
         batched.now = batched.now.plus(Duration::from_secs(41));
         batched.run(&[]);
