@@ -63,11 +63,8 @@ pub(crate) static KEYS: &[Key] = &[
         "text",
         "what every key in Redis begins with",
     ),
-    Key::required::<PathBuf>(
-        "participants.file",
-        "TOML file",
-        "participants and their certificates; read again when it changes",
-    ),
+    pix_participants::SETTLEMENT,
+    pix_participants::FILE,
     Key::required::<PathBuf>(
         "tls.certificate",
         "PEM file",
@@ -121,7 +118,7 @@ pub(crate) struct Config {
     pub(crate) nats_url: String,
     pub(crate) redis_url: String,
     pub(crate) redis_prefix: String,
-    pub(crate) participants_file: PathBuf,
+    pub(crate) participants: pix_participants::Source,
     pub(crate) tls: Arc<rustls::ServerConfig>,
     pub(crate) signer: Signer,
     pub(crate) signature_required: bool,
@@ -155,7 +152,9 @@ impl Config {
         let signer = signer
             .map_err(|fault| settings.fault("signature.certificate or signature.key", fault))
             .ok();
-        let (Some(tls), Some(signer)) = (tls, signer) else {
+        let inside = pix_inside::Ends::read(&settings);
+        let participants = pix_participants::Source::read(&settings, &inside);
+        let (Some(tls), Some(signer), Some(participants)) = (tls, signer, participants) else {
             return Err(settings.finish().expect_err("a fault was noted above"));
         };
         let config = Self {
@@ -168,11 +167,11 @@ impl Config {
             nats_url: settings.get("nats.url"),
             redis_url: settings.get("redis.url"),
             redis_prefix: settings.get("redis.prefix"),
-            participants_file: settings.get("participants.file"),
+            participants,
             tls,
             signer,
             signature_required: settings.get("signature.required"),
-            inside: pix_inside::Ends::read(&settings),
+            inside,
             unsafe_durability: settings.get("unsafe_durability"),
             log_format: settings.get("log.format"),
             log_level: settings.get("log.level"),

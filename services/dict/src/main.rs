@@ -22,8 +22,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use arc_swap::ArcSwap;
-use pix_participants::Directory as Participants;
 use pix_runtime::http::ServerLimits;
 use pix_runtime::metric::{self, CONNECTIONS};
 use pix_runtime::ops::Readiness;
@@ -54,7 +52,7 @@ const BACKGROUND_POOL_MAX: u32 = 6;
 const STATISTICS_POOL_MAX: u32 = 4;
 
 fn main() -> ExitCode {
-    if let Some(described) = pix_runtime::describe("dict", config::KEYS, &[metrics::METRICS, CONNECTIONS]) {
+    if let Some(described) = pix_runtime::describe("dict", config::KEYS, &[metrics::METRICS, pix_participants::METRICS, CONNECTIONS]) {
         return described;
     }
     let config = match Config::read(std::env::args().skip(1)) {
@@ -70,7 +68,7 @@ fn main() -> ExitCode {
         Ok(telemetry) => telemetry,
         Err(error) => return fail(&error.into()),
     };
-    for table in [metrics::METRICS, CONNECTIONS] {
+    for table in [metrics::METRICS, pix_participants::METRICS, CONNECTIONS] {
         metric::declare(table);
     }
     let code = match pix_runtime::build_runtime() {
@@ -91,13 +89,10 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
         .await
         .context("cannot reach Postgres at database.url")?;
     let source = prepare_database(&config).await?;
-    let participants = Participants::load(&config.participants_file)
-        .map_err(|faults| anyhow::anyhow!("participants.file has faults: {faults}"))?;
-    let registry: registry::Current = Arc::new(ArcSwap::from_pointee(participants));
 
     let mut lifecycle = Lifecycle::new(SHUTDOWN_GRACE);
     let stopping = lifecycle.stopping();
-    let readiness = Readiness::of(&["directory"]);
+    let readiness = Readiness::of(&["directory", pix_participants::READY]);
     let writers = pg::pool(&config.database_url, WRITERS_MAX)
         .await
         .context("cannot reach Postgres")?;
@@ -105,6 +100,8 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let background = pg::pool(&config.database_url, BACKGROUND_POOL_MAX)
         .await
         .context("cannot reach Postgres")?;
+    let (participants, follower, standing) = config.participants.open(background.clone()).await?;
+    let registry = registry::Current::new(participants);
     let statistics = pg::pool(&config.database_url, STATISTICS_POOL_MAX)
         .await
         .context("cannot reach Postgres")?;
@@ -142,11 +139,7 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
     );
     lifecycle.spawn(
         "participants",
-        registry::follow(
-            config.participants_file.clone(),
-            Arc::clone(&registry),
-            stopping.clone(),
-        ),
+        follower.run(registry.clone(), readiness.clone(), stopping.clone()),
     );
     lifecycle.spawn(
         "clock",
@@ -159,14 +152,14 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
     );
 
     let ops = bind("ops.listen", config.listen_ops).await?;
-    let routes = ops::routes(background.clone(), Arc::clone(&registry));
+    let routes = ops::routes(background.clone(), registry.clone(), standing.clone());
     lifecycle.spawn(
         "ops",
         pix_runtime::ops::serve(ops, readiness.clone(), routes, stopping.clone()),
     );
     let inside = grpc::Inside {
         directory: Arc::clone(&directory),
-        registry: Arc::clone(&registry),
+        registry: registry.clone(),
         pool: background,
         clock: clock.clone(),
     };
@@ -196,11 +189,13 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
         ("api-np", "np.listen", Host::Np, config.listen_np),
     ] {
         let listener = bind(setting, address).await?;
-        let app = Arc::clone(&app);
-        let handler = move |request, peer| http::answer(Arc::clone(&app), host, request, peer);
+        let face = http::Face {
+            app: Arc::clone(&app),
+            host,
+        };
         let tls = Arc::clone(&config.tls);
-        let served = pix_runtime::http::serve(listener, tls, limits, Arc::new(handler), stopping.clone());
-        lifecycle.spawn(name, served);
+        let served = pix_runtime::http::serve(listener, tls, limits, Arc::new(face), stopping.clone());
+        lifecycle.spawn(name, standing.clone().once_known(served, stopping.clone()));
         tracing::info!(%address, host = name, "the DICT listens");
     }
     readiness.set("directory", true);

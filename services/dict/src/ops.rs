@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use pix_domain::Ispb;
+use pix_participants::Standing;
 use pix_runtime::problem::Problem;
 use sqlx::PgPool;
 
@@ -17,24 +18,33 @@ use crate::registry::Current;
 struct Ops {
     pool: PgPool,
     registry: Current,
+    standing: Standing,
 }
 
 /// The routes beside health and metrics.
-pub(crate) fn routes(pool: PgPool, registry: Current) -> Router {
+pub(crate) fn routes(pool: PgPool, registry: Current, standing: Standing) -> Router {
     Router::new()
         .route("/status", get(status))
         .route("/participants/{ispb}", get(participant))
-        .with_state(Ops { pool, registry })
+        .with_state(Ops {
+            pool,
+            registry,
+            standing,
+        })
 }
 
 async fn status(State(ops): State<Ops>) -> Response {
-    let registry = ops.registry.load();
+    let (registry, standing) = (ops.registry.load(), ops.standing.now());
     match pg_views::waiting_events(&ops.pool).await {
         Ok(events) => Json(serde_json::json!({
             "service": "dict",
             "version": env!("CARGO_PKG_VERSION"),
             "participants": registry.iter().count(),
             "participants_version": registry.version(),
+            "participants_source": standing.origin,
+            "participants_registry": standing.registry,
+            "participants_followed": standing.followed,
+            "participants_fault": standing.fault,
             "events_waiting": events,
         }))
         .into_response(),

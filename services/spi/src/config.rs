@@ -59,11 +59,8 @@ pub(crate) static KEYS: &[Key] = &[
         "URL",
         "where positive idempotency hits are kept",
     ),
-    Key::required::<PathBuf>(
-        "participants.file",
-        "TOML file",
-        "participants and their certificates; read again when it changes",
-    ),
+    pix_participants::SETTLEMENT,
+    pix_participants::FILE,
     Key::required::<PathBuf>(
         "tls.certificate",
         "PEM file",
@@ -140,7 +137,7 @@ pub(crate) struct Config {
     pub(crate) database_owner_url: String,
     pub(crate) nats_url: String,
     pub(crate) redis_url: String,
-    pub(crate) participants_file: PathBuf,
+    pub(crate) participants: pix_participants::Source,
     pub(crate) tls: Arc<rustls::ServerConfig>,
     pub(crate) signer: Signer,
     pub(crate) inside: pix_inside::Ends,
@@ -176,7 +173,9 @@ impl Config {
         let signer = signer
             .map_err(|fault| settings.fault("signature.certificate or signature.key", fault))
             .ok();
-        let (Some(tls), Some(signer)) = (tls, signer) else {
+        let inside = pix_inside::Ends::read(&settings);
+        let participants = pix_participants::Source::read(&settings, &inside);
+        let (Some(tls), Some(signer), Some(participants)) = (tls, signer, participants) else {
             return Err(settings.finish().expect_err("a fault was noted above"));
         };
         let config = Self {
@@ -188,10 +187,10 @@ impl Config {
             database_owner_url: settings.get("database.owner_url"),
             nats_url: settings.get("nats.url"),
             redis_url: settings.get("redis.url"),
-            participants_file: settings.get("participants.file"),
+            participants,
             tls,
             signer,
-            inside: pix_inside::Ends::read(&settings),
+            inside,
             rates: Rates {
                 primary: settings.get::<RateSetting>("bucket.primary").0,
                 secondary_by_day: settings.get::<RateSetting>("bucket.secondary_by_day").0,

@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use arc_swap::ArcSwap;
+use pix_participants::Resident as _;
 use pix_runtime::metric::{self, CONNECTIONS};
 use pix_runtime::ops::Readiness;
 use pix_runtime::pg::{self, DbClock};
@@ -48,7 +48,7 @@ use crate::app::{App, Ports};
 use crate::bodies::Bodies;
 use crate::config::Config;
 use crate::desk::Desk;
-use crate::registry::Registry;
+use crate::registry::{Current, Opening, Registry};
 use crate::sandbox::Script;
 use crate::shares::Shares;
 use crate::standing::Standing;
@@ -71,7 +71,7 @@ const AUDIT_SIGN_EVERY: Duration = Duration::from_secs(60);
 const WAKEUPS_MAX: usize = 16;
 
 fn main() -> ExitCode {
-    if let Some(described) = pix_runtime::describe("spi", config::KEYS, &[metrics::METRICS, CONNECTIONS]) {
+    if let Some(described) = pix_runtime::describe("spi", config::KEYS, &[metrics::METRICS, pix_participants::METRICS, CONNECTIONS]) {
         return described;
     }
     let mut args: Vec<String> = std::env::args().skip(1).collect();
@@ -92,7 +92,7 @@ fn main() -> ExitCode {
         Ok(telemetry) => telemetry,
         Err(error) => return fail(&error.into()),
     };
-    for table in [metrics::METRICS, CONNECTIONS] {
+    for table in [metrics::METRICS, pix_participants::METRICS, CONNECTIONS] {
         metric::declare(table);
     }
     let run = async {
@@ -119,15 +119,14 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
         .await
         .context("cannot reach Postgres at database.url")?;
     prepare_database(&config, &clock).await?;
-    let registry = Registry::load(&config.participants_file)
-        .map_err(|faults| anyhow::anyhow!("participants.file has faults: {faults}"))?;
 
     let mut lifecycle = Lifecycle::new(SHUTDOWN_GRACE);
     let stopping = lifecycle.stopping();
-    let readiness = Readiness::of(&["book", "desk", "partitions"]);
+    let readiness = Readiness::of(&["book", "desk", "partitions", pix_participants::READY]);
     let pool = pg::pool(&config.database_url, POOL_MAX)
         .await
         .context("cannot reach Postgres")?;
+    let (participants, follower, standing) = config.participants.open(pool.clone()).await?;
     let ids = Ids::system();
     let nats = pix_runtime::nats::connect("spi", &config.nats_url)
         .await
@@ -181,17 +180,13 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
     .await?;
     lifecycle.spawn("desk", desk.run(parcels_rx, desk_rx, woken_rx));
     lifecycle.spawn("book", writer.run());
-    for job in registry.accounts() {
-        book_tx.send(job).await.context("the book stopped")?;
-    }
-
-    let registry = Arc::new(ArcSwap::from_pointee(registry));
-    let follow = registry::follow(
-        config.participants_file.clone(),
-        Arc::clone(&registry),
-        book_tx.clone(),
-        stopping.clone(),
-    );
+    let registry = Current::new(Registry::default());
+    let mut opening = Opening {
+        current: registry.clone(),
+        book: book_tx.clone(),
+    };
+    opening.take(participants).await;
+    let follow = follower.run(opening, readiness.clone(), stopping.clone());
     lifecycle.spawn("participants", follow);
     lifecycle.spawn(
         "clock",
@@ -231,7 +226,8 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let script = Script::new(config.sandbox);
     let routes = ops::routes(
         ops_pool,
-        Arc::clone(&registry),
+        registry.clone(),
+        standing.clone(),
         figures_rx,
         handed,
         script.clone(),
@@ -291,7 +287,7 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
         let limits = pix_runtime::http::ServerLimits::default();
         let tls = Arc::clone(&config.tls);
         let served = pix_runtime::http::serve(listener, tls, limits, Arc::new(door), stopping.clone());
-        lifecycle.spawn(name, served);
+        lifecycle.spawn(name, standing.clone().once_known(served, stopping.clone()));
         tracing::info!(%address, channel = name, "ICOM listens");
     }
     drop(app);

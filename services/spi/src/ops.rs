@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use pix_domain::EndToEndId;
+use pix_participants::Standing;
 use pix_runtime::problem::Problem;
 use sqlx::PgPool;
 use tokio::sync::watch;
@@ -26,6 +27,7 @@ const SCRIPT_BYTES_MAX: usize = 64 * 1024;
 struct Ops {
     pool: PgPool,
     registry: Current,
+    standing: Standing,
     figures: watch::Receiver<Figures>,
     handed: HandedOver,
     script: Script,
@@ -35,6 +37,7 @@ struct Ops {
 pub(crate) fn routes(
     pool: PgPool,
     registry: Current,
+    standing: Standing,
     figures: watch::Receiver<Figures>,
     handed: HandedOver,
     script: Script,
@@ -48,6 +51,7 @@ pub(crate) fn routes(
         .with_state(Ops {
             pool,
             registry,
+            standing,
             figures,
             handed,
             script,
@@ -96,13 +100,17 @@ async fn payment(State(ops): State<Ops>, Path(id): Path<String>) -> Response {
 
 async fn status(State(ops): State<Ops>) -> Response {
     let figures = *ops.figures.borrow();
-    let registry = ops.registry.load();
+    let (registry, standing) = (ops.registry.load(), ops.standing.now());
     let rules = ops.script.rules();
     Json(serde_json::json!({
         "service": "spi",
         "version": env!("CARGO_PKG_VERSION"),
         "participants": registry.directory.iter().count(),
         "participants_version": registry.directory.version(),
+        "participants_source": standing.origin,
+        "participants_registry": standing.registry,
+        "participants_followed": standing.followed,
+        "participants_fault": standing.fault,
         "open_payments": figures.open_payments,
         "batch": figures.last_batch,
         "seq": figures.last_seq,

@@ -1,102 +1,72 @@
 //! The participants as this process knows them now.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
-
-use arc_swap::ArcSwap;
 use pix_domain::Money;
-use pix_participants::Directory;
-use pix_runtime::Stopping;
+use pix_participants::{Directory, Resident};
 use spi_core::book::Command;
 use spi_core::participants::{Participant, Participants};
 use tokio::sync::mpsc;
 
 use crate::book::Job;
 
-/// How often the seed file is looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-
-/// One reading of the seed file.
+/// One state of the directory, and what the order rules know of it.
+#[derive(Default)]
 pub(crate) struct Registry {
     pub(crate) directory: Directory,
     pub(crate) participants: Participants,
 }
 
-/// The latest reading; shared.
-pub(crate) type Current = Arc<ArcSwap<Registry>>;
+/// The latest; shared.
+pub(crate) type Current = pix_participants::Current<Registry>;
 
-impl Registry {
-    /// Reads the seed file.
-    ///
-    /// # Errors
-    /// Every fault of the file.
-    pub(crate) fn load(path: &Path) -> Result<Self, pix_participants::SeedFaults> {
-        let directory = Directory::load(path)?;
-        let participants = directory
-            .iter()
-            .map(|p| {
-                (
-                    p.ispb,
-                    Participant {
-                        settler: p.settler,
-                        active: p.active,
-                    },
-                )
-            })
-            .collect();
-        Ok(Self {
-            directory,
-            participants,
-        })
-    }
-
-    /// The Conta PI that every direct participant needs, as commands for the book.
-    pub(crate) fn accounts(&self) -> Vec<Job> {
-        let direct = self.directory.iter().filter(|p| p.is_direct());
-        direct
-            .map(|p| {
-                Job::internal(Command::Open {
-                    account: p.ispb,
-                    balance: p.opening_balance.unwrap_or(Money::ZERO),
-                })
-            })
-            .collect()
+impl AsRef<Directory> for Registry {
+    fn as_ref(&self) -> &Directory {
+        &self.directory
     }
 }
 
-/// Reads the file and the certificates it names again and again; faults change nothing.
-pub(crate) async fn follow(path: PathBuf, current: Current, book: mpsc::Sender<Job>, stopping: Stopping) {
-    let mut faulty = false;
-    loop {
-        tokio::select! {
-            () = stopping.stopped() => return,
-            () = tokio::time::sleep(LOOK_EVERY) => {}
+impl From<Directory> for Registry {
+    fn from(directory: Directory) -> Self {
+        let of = |one: &pix_participants::Participant| Participant {
+            settler: one.settler,
+            active: one.active,
+        };
+        let participants = directory.iter().map(|one| (one.ispb, of(one))).collect();
+        Self {
+            directory,
+            participants,
         }
-        let (file, known) = (path.clone(), current.load().directory.version().to_owned());
-        let read = tokio::task::spawn_blocking(move || Registry::load(&file)).await;
-        match read {
-            Ok(Ok(registry)) if registry.directory.version() == known => faulty = false,
-            Ok(Ok(registry)) => {
-                faulty = false;
-                tracing::info!(
-                    participants = registry.directory.iter().count(),
-                    "participants were read again"
-                );
-                for job in registry.accounts() {
-                    if book.send(job).await.is_err() {
-                        return;
-                    }
-                }
-                current.store(Arc::new(registry));
+    }
+}
+
+/// Has the book open a Conta PI for every direct participant before it may pay or be paid.
+pub(crate) struct Opening {
+    pub(crate) current: Current,
+    pub(crate) book: mpsc::Sender<Job>,
+}
+
+impl Resident for Opening {
+    async fn take(&mut self, directory: Directory) {
+        let known = self.current.load();
+        let is_new = |one: &&pix_participants::Participant| {
+            let before = known.directory.by_ispb(one.ispb);
+            one.is_direct() && !before.is_some_and(pix_participants::Participant::is_direct)
+        };
+        let accounts: Vec<Job> = directory
+            .iter()
+            .filter(is_new)
+            .map(|one| {
+                Job::internal(Command::Open {
+                    account: one.ispb,
+                    balance: one.opening_balance.unwrap_or(Money::ZERO),
+                })
+            })
+            .collect();
+        drop(known);
+        for job in accounts {
+            if self.book.send(job).await.is_err() {
+                return; // the book stopped, and with it the process stops
             }
-            Ok(Err(faults)) => {
-                if !faulty {
-                    tracing::error!(%faults, "the participants file has faults; the last good one stays");
-                }
-                faulty = true;
-            }
-            Err(error) => tracing::error!(%error, "the participants file could not be read"),
         }
+        self.current.store(directory.into());
     }
 }

@@ -18,10 +18,17 @@
 //! settler = "11111111"                           # an indirect participant: no Conta PI, no certificates
 //! ```
 
+pub mod copy;
+mod current;
 mod directory;
 mod record;
 pub mod seed;
+mod source;
+mod standing;
 
+pub use current::{Current, Resident};
 pub use directory::{Contradiction, Contradictions, Directory, Participant};
 pub use record::{Certificate, Record, RecordFault, Use};
 pub use seed::{Seed, SeedFault, SeedFaults};
+pub use source::{FILE, Follower, OpenError, READY, SETTLEMENT, Source};
+pub use standing::{METRICS, Origin, Standing, State};

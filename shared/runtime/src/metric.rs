@@ -138,6 +138,11 @@ pub static CONNECTIONS: &[Metric] = &[
         "Connections refused because their address or their certificate had too many.",
     ),
     Metric::counter(
+        "http_connections_dismissed_total",
+        "connections",
+        "Connections cut because their certificate is good no longer.",
+    ),
+    Metric::counter(
         "http_handler_panics_total",
         "requests",
         "Requests whose handling panicked: bugs.",

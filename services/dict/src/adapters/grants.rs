@@ -8,7 +8,8 @@ use sqlx::{AssertSqlSafe, Executor as _, Row as _};
 use super::pg::StoreError;
 
 /// The tables whose rows change. An event is locked while it is published, which takes the right to update it.
-const UPDATED: &str = "entry, vsync, outbox_event, bucket_debt, settled_to_person, settled_to_key";
+const UPDATED: &str = "entry, vsync, outbox_event, bucket_debt, settled_to_person, settled_to_key, \
+                       participant_copy, participant_copy_state";
 /// The tables whose rows go: keys that are removed, events that are published, debts that are paid, batches that
 /// cannot come again.
 const DELETED: &str = "entry, outbox_event, bucket_debt, settled_batch";

@@ -46,7 +46,7 @@ use hyper::body::Incoming;
 use pix_dict_api::ProblemKind;
 use pix_domain::{Category, Ispb};
 use pix_runtime::Clock as _;
-use pix_runtime::http::Peer;
+use pix_runtime::http::{Handler, Peer};
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
@@ -80,8 +80,24 @@ struct Caller {
     by: Instant,
 }
 
+/// One host's face.
+pub(crate) struct Face {
+    pub(crate) app: Arc<App>,
+    pub(crate) host: Host,
+}
+
+impl Handler for Face {
+    async fn handle(&self, request: Request<Incoming>, peer: Arc<Peer>) -> Response<Full<Bytes>> {
+        answer(Arc::clone(&self.app), self.host, request, peer).await
+    }
+
+    async fn dismissed(&self, peer: &Peer) {
+        self.app.registry.forgotten(&peer.certificate.issuer_serial).await;
+    }
+}
+
 /// Answers one request. Dropped when the participant goes away meanwhile; what panics in it is answered.
-pub(crate) async fn answer(
+async fn answer(
     app: Arc<App>,
     host: Host,
     request: Request<Incoming>,

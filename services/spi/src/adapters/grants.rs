@@ -7,8 +7,8 @@ use sqlx::{AssertSqlSafe, Executor as _, Row as _};
 
 use super::pg::StoreError;
 
-/// The tables whose rows change: balances, and marks of progress that can be lost.
-const UPDATED: &str = "account, event_cursor, delivery_checkpoint";
+/// The tables whose rows change: balances, marks of progress that can be lost, and the copy of the participants.
+const UPDATED: &str = "account, event_cursor, delivery_checkpoint, participant_copy, participant_copy_state";
 
 /// Grants what the role of `database_url` needs, unless it is the owner itself.
 pub(crate) async fn to_the_writer(owner: &mut PgConnection, database_url: &str) -> Result<(), StoreError> {

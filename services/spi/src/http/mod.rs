@@ -42,6 +42,10 @@ impl Handler for Door {
             streams::broken(&self.app, peer.connection);
         }
     }
+
+    async fn dismissed(&self, peer: &Peer) {
+        self.app.registry.forgotten(&peer.certificate.issuer_serial).await;
+    }
 }
 
 /// Answers one request on one channel.
