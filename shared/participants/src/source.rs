@@ -38,7 +38,7 @@ pub enum Source {
     /// A file.
     File(PathBuf),
     /// The settlement service, reached so.
-    Settlement(Endpoint),
+    Settlement(Box<Endpoint>),
 }
 
 impl Source {
@@ -51,7 +51,7 @@ impl Source {
         match (url, file) {
             (None, Some(file)) => Some(Self::File(file)),
             (Some(url), None) => match inside.endpoint(&url) {
-                Ok(endpoint) => Some(Self::Settlement(endpoint)),
+                Ok(endpoint) => Some(Self::Settlement(Box::new(endpoint))),
                 Err(error) => {
                     settings.fault(SETTLEMENT.name, format!("cannot be called: {error}"));
                     None
@@ -127,7 +127,7 @@ enum Origins {
         version: String,
     },
     Settlement {
-        endpoint: Endpoint,
+        endpoint: Box<Endpoint>,
         copy: Copy,
         pool: PgPool,
     },
