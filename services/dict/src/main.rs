@@ -52,7 +52,11 @@ const BACKGROUND_POOL_MAX: u32 = 6;
 const STATISTICS_POOL_MAX: u32 = 4;
 
 fn main() -> ExitCode {
-    if let Some(described) = pix_runtime::describe("dict", config::KEYS, &[metrics::METRICS, pix_participants::METRICS, CONNECTIONS]) {
+    if let Some(described) = pix_runtime::describe(
+        "dict",
+        config::KEYS,
+        &[metrics::METRICS, pix_participants::METRICS, CONNECTIONS],
+    ) {
         return described;
     }
     let config = match Config::read(std::env::args().skip(1)) {

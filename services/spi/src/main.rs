@@ -71,7 +71,11 @@ const AUDIT_SIGN_EVERY: Duration = Duration::from_secs(60);
 const WAKEUPS_MAX: usize = 16;
 
 fn main() -> ExitCode {
-    if let Some(described) = pix_runtime::describe("spi", config::KEYS, &[metrics::METRICS, pix_participants::METRICS, CONNECTIONS]) {
+    if let Some(described) = pix_runtime::describe(
+        "spi",
+        config::KEYS,
+        &[metrics::METRICS, pix_participants::METRICS, CONNECTIONS],
+    ) {
         return described;
     }
     let mut args: Vec<String> = std::env::args().skip(1).collect();

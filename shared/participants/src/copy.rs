@@ -163,8 +163,8 @@ impl Copy {
         let last = self.held.values().find(|held| held.version == self.version);
         let ispb = told.participant.as_ref().map_or("", |one| one.ispb.as_str());
         last.is_some_and(|last| {
-            let held = (last.version, last.at_micros, last.record.ispb.to_string());
-            held == (told.version, told.at_micros, ispb.to_owned())
+            let own = (last.version, last.at_micros, last.record.ispb.as_str());
+            own == (told.version, told.at_micros, ispb) && self.registry() == Some(told.registry.as_str())
         })
     }
 

@@ -22,7 +22,10 @@ pub static METRICS: &[Metric] = &[
         "calls",
         "Calls to the settlement service for changes that came to an end, by why.",
     )
-    .by(&[Label::of("why", &["away", "foreign", "gap", "unreadable", "store"])]),
+    .by(&[Label::of(
+        "why",
+        &["away", "foreign", "gap", "unreadable", "store"],
+    )]),
 ];
 
 /// Where the participants come from.

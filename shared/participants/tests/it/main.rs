@@ -1,6 +1,9 @@
-//! The seed file, read from disk with real certificates.
+//! The directory of participants: from a seed file, read from disk with real certificates, and from a copy.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod copy;
+mod registry;
 
 use std::fs;
 use std::path::Path;
