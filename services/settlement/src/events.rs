@@ -65,6 +65,8 @@ pub(crate) async fn relay(pool: PgPool, publisher: Publisher, told: Arc<Notify>,
 
 async fn publish_next(pool: &PgPool, publisher: &Publisher) -> anyhow::Result<usize> {
     let claim = pg_events::claim(pool).await?;
+    let age_s = claim.events.first().map_or(0.0, |oldest| oldest.age_s);
+    metrics::gauge!("settlement_outbox_age_seconds").set(age_s);
     if claim.events.is_empty() {
         return Ok(0);
     }

@@ -3,7 +3,10 @@
 mod adapters;
 mod config;
 mod events;
+mod funding;
 mod grpc;
+mod import;
+mod metrics;
 mod ops;
 mod registry;
 mod wire;
@@ -14,6 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use pix_runtime::metric;
 use pix_runtime::ops::Readiness;
 use pix_runtime::pg::{self, DbClock};
 use pix_runtime::{Lifecycle, telemetry};
@@ -23,6 +27,7 @@ use tokio::sync::Notify;
 use crate::adapters::grants;
 use crate::adapters::nats_events::Publisher;
 use crate::config::Config;
+use crate::funding::Funder;
 use crate::registry::Registrar;
 
 /// What is under way may take so long to end after the stop.
@@ -33,6 +38,9 @@ const WRITERS_MAX: u32 = 4;
 const BACKGROUND_POOL_MAX: u32 = 8;
 
 fn main() -> ExitCode {
+    if let Some(described) = pix_runtime::describe("settlement", config::KEYS, &[metrics::METRICS]) {
+        return described;
+    }
     let config = match Config::read(std::env::args().skip(1)) {
         Ok(config) => config,
         Err(faults) => return faults.refuse("settlement"),
@@ -46,6 +54,7 @@ fn main() -> ExitCode {
         Ok(telemetry) => telemetry,
         Err(error) => return fail(&error.into()),
     };
+    metric::declare(metrics::METRICS);
     let code = match pix_runtime::build_runtime() {
         Ok(runtime) => runtime.block_on(run(config)).unwrap_or_else(|error| fail(&error)),
         Err(error) => fail(&error.into()),
@@ -76,6 +85,13 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let told = Arc::new(Notify::new());
     let registrar = Registrar::start(writers.clone(), clock.clone(), Arc::clone(&told));
     let registrar = Arc::new(registrar.await.context("the registry cannot be read")?);
+    if let Some(file) = &config.participants_file {
+        import::into_empty(&registrar, file).await?;
+    }
+    let spi = config.inside.service(&config.spi_url);
+    let spi =
+        spi.context("spi.url is not an https origin, or inside.* are no certificate, key and authority")?;
+    let funder = Arc::new(Funder::new(writers, clock.clone(), Arc::clone(&registrar), spi));
 
     let mut lifecycle = Lifecycle::new(SHUTDOWN_GRACE);
     let stopping = lifecycle.stopping();
@@ -85,6 +101,7 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
         clock.clone().run(config.database_url.clone(), stopping.clone()),
     );
     lifecycle.spawn("registry", Arc::clone(&registrar).follow(stopping.clone()));
+    lifecycle.spawn("funding", Arc::clone(&funder).run(stopping.clone()));
     let publisher = Publisher::new(nats.clone(), registrar.id().to_owned());
     lifecycle.spawn(
         "events",
@@ -99,6 +116,7 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
     );
     let inside = grpc::Inside {
         registrar,
+        funder,
         pool: background,
         clock,
         stopping,

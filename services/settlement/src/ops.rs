@@ -11,12 +11,17 @@ use pix_domain::{Ispb, Money};
 use pix_runtime::problem::Problem;
 use serde_json::{Value, json};
 use settlement_core::certificate::Certificate;
+use settlement_core::funding::Outcome;
 use settlement_core::registry::Participant;
 use sqlx::PgPool;
 
-use crate::adapters::pg::StoreError;
-use crate::adapters::pg_events;
+use crate::adapters::pg::{StoreError, in_time};
+use crate::adapters::pg_funding::Recorded;
+use crate::adapters::{pg_events, pg_funding};
 use crate::registry::Registrar;
+
+/// Orders of a list.
+const ORDERS_MAX: u32 = 100;
 
 #[derive(Clone)]
 struct Ops {
@@ -30,19 +35,25 @@ pub(crate) fn routes(pool: PgPool, registrar: Arc<Registrar>) -> Router {
         .route("/status", get(status))
         .route("/participants", get(participants))
         .route("/participants/{ispb}", get(participant))
+        .route("/funding", get(funding))
         .with_state(Ops { pool, registrar })
 }
 
 async fn status(State(ops): State<Ops>) -> Response {
     let registry = ops.registrar.current();
-    match pg_events::waiting(&ops.pool).await {
-        Ok(events) => Json(json!({
+    let waiting = in_time(async {
+        let events = pg_events::waiting(&ops.pool).await?;
+        Ok::<_, StoreError>((events, pg_funding::pending(&ops.pool).await?))
+    });
+    match waiting.await {
+        Ok((events, orders)) => Json(json!({
             "service": "settlement",
             "version": env!("CARGO_PKG_VERSION"),
             "registry": ops.registrar.id(),
             "registry_version": registry.version(),
             "participants": registry.iter().count(),
             "events_waiting": events,
+            "funding_pending": orders,
         }))
         .into_response(),
         Err(error) => unavailable(&error),
@@ -66,6 +77,38 @@ async fn participant(State(ops): State<Ops>, Path(ispb): Path<String>) -> Respon
         Some(known) => Json(view(&known)).into_response(),
         None => problem(&Problem::plain(StatusCode::NOT_FOUND, "nobody has this ISPB")),
     }
+}
+
+/// The newest orders.
+async fn funding(State(ops): State<Ops>) -> Response {
+    match in_time(pg_funding::newest(&ops.pool, None, ORDERS_MAX)).await {
+        Ok(orders) => {
+            let orders: Vec<_> = orders.iter().map(order).collect();
+            Json(json!({ "orders": orders })).into_response()
+        }
+        Err(error) => unavailable(&error),
+    }
+}
+
+fn order(recorded: &Recorded) -> Value {
+    let order = &recorded.order;
+    let (state, reason, available) = match &recorded.outcome {
+        None => ("ORDERED", None, None),
+        Some(Outcome::Done { available, .. }) => ("DONE", None, Some(available)),
+        Some(Outcome::Refused { reason }) => ("REFUSED", Some(reason), None),
+    };
+    json!({
+        "id": order.id.to_string(),
+        "ispb": order.ispb.to_string(),
+        "amount_centavos": order.amount.centavos(),
+        "note": order.note.as_str(),
+        "opening": order.is_opening,
+        "ordered_by": recorded.ordered_by,
+        "ordered_at": recorded.ordered_at.to_string(),
+        "state": state,
+        "reason": reason,
+        "available_centavos": available,
+    })
 }
 
 fn view(known: &Participant) -> Value {

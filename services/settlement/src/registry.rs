@@ -1,22 +1,28 @@
 //! The registry of this process: as the database has it, changed by one at a time, told to whoever follows it.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use pix_domain::Ispb;
 use pix_runtime::pg::DbClock;
 use pix_runtime::{Clock as _, Stopping};
-use settlement_core::registry::{Command, Decision, Participant, Refusal, Registry};
+use settlement_core::certificate::Use;
+use settlement_core::funding::Order;
+use settlement_core::registry::{Command, Decision, Participant, Refusal, Registry, State};
 use sqlx::PgPool;
 use tokio::sync::{Mutex, Notify, watch};
 
 use crate::adapters::pg::{StoreError, in_time};
+use crate::adapters::pg_funding;
 use crate::adapters::pg_registry::{self, Audit, Write};
 use crate::events;
 
 /// How often the database is looked at: another process may have written, or our own COMMIT have got no answer.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// How often metrics are shown although nothing changed: certificates grow older.
+const SHOW_EVERY: Duration = Duration::from_secs(10);
 
 /// Why a change did not happen, or may have happened.
 #[derive(Debug, thiserror::Error)]
@@ -98,8 +104,35 @@ impl Registrar {
         .await
     }
 
+    /// Does all of it, when nobody takes part yet; whether it did.
+    ///
+    /// # Errors
+    /// [`Failure`]; then it did nothing, or all.
+    pub(crate) async fn import(
+        &self,
+        commands: &[Command],
+        openings: &[Order],
+        ordered_by: &str,
+    ) -> Result<bool, Failure> {
+        let _turn = self.writing.lock().await;
+        let mut next = Registry::clone(&self.current.load());
+        let mut write = Write::begin(&self.pool, &mut next).await?;
+        let is_empty = next.version() == 0;
+        if is_empty {
+            for command in commands {
+                self.stage(&mut write, &mut next, command, ordered_by).await?;
+            }
+            for order in openings {
+                pg_funding::insert(write.connection(), order, ordered_by, self.clock.now()).await?;
+            }
+        }
+        write.commit().await?;
+        self.install(next);
+        Ok(is_empty)
+    }
+
     /// Decides and writes, without COMMIT.
-    pub(crate) async fn stage(
+    async fn stage(
         &self,
         write: &mut Write,
         next: &mut Registry,
@@ -119,6 +152,7 @@ impl Registrar {
         };
         let event = events::participant_changed(&participant);
         write.change(&participant, &audit, &event).await?;
+        metrics::counter!("settlement_registry_changes_total", "kind" => command.kind()).increment(1);
         let applied = next.apply(Arc::clone(&participant));
         applied.expect("a decision makes the next version");
         Ok(participant)
@@ -146,7 +180,13 @@ impl Registrar {
     /// When the database turns out to be another one.
     pub(crate) async fn follow(self: Arc<Self>, stopping: Stopping) -> Result<(), StoreError> {
         let mut failing = false;
+        let mut shown: Option<(i64, Instant)> = None;
         loop {
+            let version = self.current.load().version();
+            if shown.is_none_or(|(last, at)| last != version || at.elapsed() >= SHOW_EVERY) {
+                self.show();
+                shown = Some((version, Instant::now()));
+            }
             tokio::select! {
                 () = stopping.stopped() => return Ok(()),
                 () = tokio::time::sleep(LOOK_EVERY) => {}
@@ -189,6 +229,28 @@ impl Registrar {
             self.install(next);
         }
         Ok(())
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "counts and seconds for people")]
+    fn show(&self) {
+        let (registry, now) = (self.current.load(), self.clock.now());
+        metrics::gauge!("settlement_registry_version").set(registry.version() as f64);
+        for state in [State::Active, State::Suspended] {
+            let count = registry.iter().filter(|one| one.state == state).count();
+            metrics::gauge!("settlement_participants", "state" => state.as_str()).set(count as f64);
+        }
+        let speaks = |one: &&Arc<Participant>| one.is_direct() && one.state == State::Active;
+        for participant in registry.iter().filter(speaks) {
+            for usage in [Use::Channel, Use::Signature] {
+                let last = participant.good_until(usage, now);
+                let left = last.map_or(0.0, |last| last.since(now).as_secs_f64());
+                let ispb = participant.ispb.to_string();
+                metrics::gauge!(
+                    "settlement_certificate_expires_seconds", "ispb" => ispb, "use" => usage.as_str()
+                )
+                .set(left);
+            }
+        }
     }
 
     /// The participant of this ISPB.

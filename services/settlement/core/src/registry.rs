@@ -87,6 +87,14 @@ impl Participant {
         self.settler == self.ispb
     }
 
+    /// The last instant at which one of its certificates of this use is good; none when there is none.
+    #[must_use]
+    pub fn good_until(&self, usage: Use, now: Timestamp) -> Option<Timestamp> {
+        let of_use = self.certificates.iter().filter(|one| one.usage == usage);
+        let usable = of_use.filter(|one| one.is_usable(now));
+        usable.map(|one| one.not_after).max()
+    }
+
     fn usable(&self, usage: Use, now: Timestamp) -> usize {
         let of_use = self.certificates.iter().filter(|one| one.usage == usage);
         of_use.filter(|one| one.is_usable(now)).count()

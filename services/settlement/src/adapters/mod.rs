@@ -4,4 +4,5 @@ pub(crate) mod grants;
 pub(crate) mod nats_events;
 pub(crate) mod pg;
 pub(crate) mod pg_events;
+pub(crate) mod pg_funding;
 pub(crate) mod pg_registry;

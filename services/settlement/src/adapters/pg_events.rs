@@ -21,6 +21,8 @@ pub(crate) struct Unpublished {
     pub(crate) subject: String,
     pub(crate) payload: Vec<u8>,
     pub(crate) at: Timestamp,
+    /// How long it waits.
+    pub(crate) age_s: f64,
 }
 
 /// Some events, locked: other copies of the service publish others meanwhile.
@@ -56,8 +58,8 @@ pub(crate) async fn waiting(pool: &PgPool) -> Result<i64, StoreError> {
 pub(crate) async fn claim(pool: &PgPool) -> Result<Claim, StoreError> {
     let mut transaction = pool.begin().await?;
     let rows = sqlx::query(
-        "SELECT sequence, subject, payload, at FROM outbox_event ORDER BY sequence LIMIT $1
-         FOR UPDATE SKIP LOCKED",
+        "SELECT sequence, subject, payload, at, EXTRACT(EPOCH FROM clock_timestamp() - at)::float8
+           FROM outbox_event ORDER BY sequence LIMIT $1 FOR UPDATE SKIP LOCKED",
     )
     .bind(PUBLISH_MAX)
     .fetch_all(&mut *transaction)
@@ -68,6 +70,7 @@ pub(crate) async fn claim(pool: &PgPool) -> Result<Claim, StoreError> {
             subject: row.try_get(1)?,
             payload: row.try_get(2)?,
             at: row.try_get::<OffsetDateTime, _>(3)?.into(),
+            age_s: row.try_get(4)?,
         })
     };
     let events = rows.iter().map(event).collect::<Result<_, StoreError>>()?;

@@ -185,6 +185,11 @@ impl Write {
         pg_events::write(&mut self.0, event, audit.at).await
     }
 
+    /// For what else belongs into it.
+    pub(crate) fn connection(&mut self) -> &mut PgConnection {
+        &mut self.0
+    }
+
     /// Makes all of it so.
     pub(crate) async fn commit(self) -> Result<(), StoreError> {
         self.0.commit().await.map_err(StoreError::Unknown)

@@ -1,10 +1,12 @@
 //! `settlement.v1`: calls of the switch's own services and of operators. Mutual TLS under an authority of its own.
 //! Every service may read; those of [`WRITERS`] also change.
 
+mod funding;
 mod participants;
 
 use std::sync::Arc;
 
+use pix_proto::settlement_v1::funding_server::FundingServer;
 use pix_proto::settlement_v1::participants_server::ParticipantsServer;
 use pix_runtime::Stopping;
 use pix_runtime::pg::DbClock;
@@ -13,6 +15,7 @@ use tokio::net::TcpListener;
 use tonic::Status;
 
 use crate::adapters::pg::StoreError;
+use crate::funding::Funder;
 use crate::registry::Registrar;
 
 /// Names of the certificates whose services order something.
@@ -22,6 +25,7 @@ const WRITERS: &[&str] = &["pix"];
 #[derive(Clone)]
 pub(crate) struct Inside {
     pub(crate) registrar: Arc<Registrar>,
+    pub(crate) funder: Arc<Funder>,
     /// For lists and streams.
     pub(crate) pool: PgPool,
     pub(crate) clock: DbClock,
@@ -38,7 +42,11 @@ pub(crate) async fn serve(
     let identify = pix_inside::identify(inside.clock.clone());
     let stopping = inside.stopping.clone();
     ends.server()?
-        .add_service(ParticipantsServer::with_interceptor(inside, identify))
+        .add_service(ParticipantsServer::with_interceptor(
+            inside.clone(),
+            identify.clone(),
+        ))
+        .add_service(FundingServer::with_interceptor(inside, identify))
         .serve_with_incoming_shutdown(pix_inside::incoming(listener), async move {
             stopping.stopped().await;
         })

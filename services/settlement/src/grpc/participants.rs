@@ -180,8 +180,10 @@ impl Inside {
     fn changes_after(&self, after: i64) -> <Self as Participants>::ChangesStream {
         let (registry, pool) = (self.registrar.id().to_owned(), self.pool.clone());
         let (heads, stop) = (self.registrar.heads(), self.stopping.clone());
+        let following = Following::begin();
         let pages = stream::try_unfold((after, heads), move |(after, mut heads)| {
             let (registry, pool, stop) = (registry.clone(), pool.clone(), stop.clone());
+            let _ = &following; // it lives as long as the stream
             async move {
                 tokio::select! {
                     biased;
@@ -199,6 +201,22 @@ impl Inside {
     }
 }
 
+/// A copy that follows; counted until it leaves.
+struct Following;
+
+impl Following {
+    fn begin() -> Self {
+        metrics::gauge!("settlement_followers").increment(1);
+        Self
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        metrics::gauge!("settlement_followers").decrement(1);
+    }
+}
+
 fn change(registry: &str, stored: Stored) -> proto::Change {
     proto::Change {
         registry: registry.to_owned(),
@@ -209,7 +227,7 @@ fn change(registry: &str, stored: Stored) -> proto::Change {
 }
 
 /// The service that calls, when it is one of those that order.
-fn writer<T>(request: &Request<T>) -> Result<String, Status> {
+pub(super) fn writer<T>(request: &Request<T>) -> Result<String, Status> {
     pix_inside::only(WRITERS, request)?;
     let Caller(name) = request.extensions().get().expect("it was among the writers");
     Ok(name.clone())

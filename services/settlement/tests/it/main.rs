@@ -1,4 +1,7 @@
 //! The settlement service as the switch's own services and operators meet it: a real process, real parts, real TLS.
 
+mod funding;
+mod import;
 mod participants;
+mod spi;
 mod support;

@@ -182,9 +182,9 @@ impl TestSettlement {
         process.stop(SOON).await.expect("stops")
     }
 
-    /// Waits until the process ends by itself.
-    pub(crate) async fn ended(&mut self) -> ExitStatus {
-        let mut process = self.process.take().expect("running");
+    /// Starts the process, which is to end by itself.
+    pub(crate) async fn run_to_its_end(&mut self) -> ExitStatus {
+        let mut process = self.spec.spawn().await.expect("settlement starts");
         process.wait().await.expect("can be waited for")
     }
 
