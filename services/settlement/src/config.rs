@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use pix_runtime::config::{Faults, Key, Settings};
 use pix_runtime::telemetry::{LogFormat, LogLevel};
+use settlement_core::windows::Length;
 
 /// Every setting, with default, unit and meaning.
 pub(crate) static KEYS: &[Key] = &[
@@ -47,6 +48,12 @@ pub(crate) static KEYS: &[Key] = &[
         "TOML file",
         "participants that an empty registry begins with; not looked at once there is one",
     ),
+    Key::with_default::<Length>(
+        "window.length",
+        "1800",
+        "s",
+        "how long a settlement window is; they end at multiples of it since midnight (UTC), and at midnight",
+    ),
     pix_inside::CERTIFICATE,
     pix_inside::KEY,
     pix_inside::CA,
@@ -75,6 +82,7 @@ pub(crate) struct Config {
     pub(crate) nats_url: String,
     pub(crate) spi_url: String,
     pub(crate) participants_file: Option<PathBuf>,
+    pub(crate) window_length: Length,
     pub(crate) inside: pix_inside::Ends,
     pub(crate) unsafe_durability: bool,
     pub(crate) log_format: LogFormat,
@@ -97,6 +105,7 @@ impl Config {
             nats_url: settings.get("nats.url"),
             spi_url: settings.get("spi.url"),
             participants_file: settings.optional("participants.file"),
+            window_length: settings.get("window.length"),
             inside: pix_inside::Ends::read(&settings),
             unsafe_durability: settings.get("unsafe_durability"),
             log_format: settings.get("log.format"),

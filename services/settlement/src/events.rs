@@ -6,11 +6,13 @@ use std::time::Duration;
 use pix_proto::settlement_v1 as proto;
 use pix_runtime::Stopping;
 use prost::Message as _;
+use settlement_core::balances::Crossing;
 use settlement_core::registry::Participant;
+use settlement_core::windows::{Proof, Window};
 use sqlx::PgPool;
 use tokio::sync::Notify;
 
-use crate::adapters::nats_events::{PARTICIPANT_CHANGED, Publisher};
+use crate::adapters::nats_events::{LIQUIDITY_LOW, PARTICIPANT_CHANGED, Publisher, WINDOW_CLOSED};
 use crate::adapters::pg_events::{self, Event};
 
 /// How long a round of publishing may take.
@@ -28,6 +30,34 @@ pub(crate) fn participant_changed(participant: &Participant) -> Event {
         subject: PARTICIPANT_CHANGED,
         payload: changed.encode_to_vec(),
     }
+}
+
+/// The event of a window that closes.
+pub(crate) fn window_closed(window: &Window, proof: &Proof) -> Event {
+    let closed = proto::WindowClosed {
+        number: window.number,
+        settlement_date: window.settlement_date(),
+        count: window.gross.count,
+        gross_centavos: window.gross.centavos,
+        proof_holds: proof.holds(),
+    };
+    Event {
+        subject: WINDOW_CLOSED,
+        payload: closed.encode_to_vec(),
+    }
+}
+
+/// The event of a participant that went below its threshold; none of one that went above it.
+pub(crate) fn liquidity_low(crossing: &Crossing) -> Option<Event> {
+    let low = proto::LiquidityLow {
+        ispb: crossing.ispb.to_string(),
+        available_centavos: crossing.available,
+        threshold_centavos: crossing.threshold?,
+    };
+    crossing.is_low.then(|| Event {
+        subject: LIQUIDITY_LOW,
+        payload: low.encode_to_vec(),
+    })
 }
 
 /// Publishes events until the stop. JetStream drops what it has seen by `Nats-Msg-Id`; beyond its window a

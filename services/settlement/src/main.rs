@@ -1,14 +1,19 @@
-//! The settlement service: participants and their certificates, the funding of their Conta PI.
+//! The settlement service: participants and their certificates, the funding of their Conta PI, settlement windows,
+//! balances.
 
 mod adapters;
+mod balances;
 mod config;
+mod consumer;
 mod events;
 mod funding;
 mod grpc;
 mod import;
 mod metrics;
 mod ops;
+mod ops_windows;
 mod registry;
+mod windows;
 mod wire;
 
 use std::net::SocketAddr;
@@ -26,14 +31,20 @@ use tokio::sync::Notify;
 
 use crate::adapters::grants;
 use crate::adapters::nats_events::Publisher;
+use crate::adapters::spi_book::SpiBook;
+use crate::balances::Balances;
 use crate::config::Config;
 use crate::funding::Funder;
+use crate::grpc::windows::WindowsService;
 use crate::registry::Registrar;
+use crate::windows::Windows;
 
 /// What is under way may take so long to end after the stop.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(8);
 /// Connections that change the registry or order funding.
 const WRITERS_MAX: u32 = 4;
+/// Connections that count settlements, prove windows and note who is low.
+const COUNTING_POOL_MAX: u32 = 4;
 /// Connections for streams, events and operators.
 const BACKGROUND_POOL_MAX: u32 = 8;
 
@@ -91,6 +102,7 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let spi = config.inside.service(&config.spi_url);
     let spi =
         spi.context("spi.url is not an https origin, or inside.* are no certificate, key and authority")?;
+    let book = SpiBook::new(spi.clone());
     let funder = Arc::new(Funder::new(writers, clock.clone(), Arc::clone(&registrar), spi));
 
     let mut lifecycle = Lifecycle::new(SHUTDOWN_GRACE);
@@ -102,6 +114,34 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
     );
     lifecycle.spawn("registry", Arc::clone(&registrar).follow(stopping.clone()));
     lifecycle.spawn("funding", Arc::clone(&funder).run(stopping.clone()));
+    let counting = pg::pool(&config.database_url, COUNTING_POOL_MAX)
+        .await
+        .context("cannot reach Postgres")?;
+    let windows = Windows::new(windows::Parts {
+        pool: counting.clone(),
+        owner_url: config.database_owner_url.clone(),
+        spi: book.clone(),
+        clock: clock.clone(),
+        length: config.window_length,
+        events: Arc::clone(&told),
+    });
+    let heard = consumer::run(
+        nats.clone(),
+        registrar.id().to_owned(),
+        windows.clone(),
+        stopping.clone(),
+    );
+    lifecycle.spawn("settlements", heard);
+    lifecycle.spawn("windows", windows.clone().keep_looking(stopping.clone()));
+    lifecycle.spawn("proofs", windows.clone().keep_proving(stopping.clone()));
+    let balances = Balances::new();
+    let following = balances::Parts {
+        pool: counting,
+        spi: book,
+        clock: clock.clone(),
+        events: Arc::clone(&told),
+    };
+    lifecycle.spawn("balances", balances.clone().follow(following, stopping.clone()));
     let publisher = Publisher::new(nats.clone(), registrar.id().to_owned());
     lifecycle.spawn(
         "events",
@@ -110,10 +150,17 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
 
     let ops = bind("ops.listen", config.listen_ops).await?;
     let routes = ops::routes(background.clone(), Arc::clone(&registrar));
+    let routes = routes.merge(ops_windows::routes(background.clone(), balances.clone()));
     lifecycle.spawn(
         "ops",
         pix_runtime::ops::serve(ops, readiness.clone(), routes, stopping.clone()),
     );
+    let windows = WindowsService {
+        windows,
+        balances,
+        pool: background.clone(),
+        stopping: stopping.clone(),
+    };
     let inside = grpc::Inside {
         registrar,
         funder,
@@ -122,7 +169,7 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
         stopping,
     };
     let listener = bind("listen", config.listen).await?;
-    lifecycle.spawn("grpc", grpc::serve(listener, config.inside, inside));
+    lifecycle.spawn("grpc", grpc::serve(listener, config.inside, inside, windows));
     tracing::info!(address = %config.listen, "settlement listens");
     readiness.set("registry", true);
     Ok(lifecycle.run().await)

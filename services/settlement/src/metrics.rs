@@ -74,4 +74,49 @@ pub(crate) static METRICS: &[Metric] = &[
         "s",
         "Age of the oldest event that NATS has not got; 0 when none waits.",
     ),
+    Metric::gauge(
+        "settlement_counted_batch",
+        "batches",
+        "The last batch of the SPI's book that is counted in a window.",
+    ),
+    Metric::counter(
+        "settlement_batches_total",
+        "batches",
+        "Batches that settled something, by how they were learned of and what became of them.",
+    )
+    .by(&[
+        Label::of("by", &["event", "book"]),
+        Label::of("became", &["counted", "known", "gap"]),
+    ]),
+    Metric::counter(
+        "settlement_unreadable_events_total",
+        "events",
+        "Events of the SPI that could not be read; their batches were fetched from the book.",
+    ),
+    Metric::counter(
+        "settlement_windows_closed_total",
+        "windows",
+        "Windows that closed, by whether their proof holds.",
+    )
+    .by(&[Label::of("proof", &["holds", "fails"])]),
+    Metric::histogram(
+        "settlement_window_close_seconds",
+        "s",
+        "From a window's end until it is closed and proven.",
+    ),
+    Metric::counter(
+        "settlement_window_failures_total",
+        "attempts",
+        "Looks at the book and proofs that had to wait for Postgres or the SPI.",
+    ),
+    Metric::gauge(
+        "settlement_balances_current",
+        "0 or 1",
+        "Whether the balances of the SPI's book are being followed.",
+    ),
+    Metric::counter(
+        "settlement_liquidity_low_total",
+        "participants",
+        "Times that a participant went below its threshold.",
+    ),
 ];

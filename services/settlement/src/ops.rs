@@ -138,12 +138,12 @@ fn certificate(known: &Certificate) -> Value {
     })
 }
 
-fn unavailable(error: &StoreError) -> Response {
+pub(crate) fn unavailable(error: &StoreError) -> Response {
     tracing::warn!(%error, "a question could not be answered");
     let detail = "the database cannot be asked at present; try again";
     problem(&Problem::plain(StatusCode::SERVICE_UNAVAILABLE, detail))
 }
 
-fn problem(problem: &Problem) -> Response {
+pub(crate) fn problem(problem: &Problem) -> Response {
     problem.to_json().map(axum::body::Body::new).into_response()
 }

@@ -42,7 +42,7 @@ struct Known {
     version: u64,
 }
 
-/// All balances.
+/// All balances; none at first.
 #[derive(Clone, Debug, Default)]
 pub struct Board {
     version: u64,
@@ -53,13 +53,9 @@ pub struct Board {
 }
 
 impl Board {
-    /// Without any balance yet; `told` is who was told to be low by those before us.
-    #[must_use]
-    pub fn new(told: BTreeMap<Ispb, bool>) -> Self {
-        Self {
-            told,
-            ..Self::default()
-        }
+    /// Who was told to be low, also by those before us.
+    pub fn set_told(&mut self, told: BTreeMap<Ispb, bool>) {
+        self.told = told;
     }
 
     /// Grows with every change; 0 while nothing is known.
@@ -207,7 +203,8 @@ mod tests {
     #[test]
     fn the_next_process_does_not_tell_again() {
         let a = ispb("11111111");
-        let mut board = Board::new(BTreeMap::from([(a, true)]));
+        let mut board = Board::default();
+        board.set_told(BTreeMap::from([(a, true)]));
         board.set_thresholds(BTreeMap::from([(a, 500)]));
         assert_eq!(told(&mut board), [], "nothing is known yet");
         board.set(a, 10, 0);

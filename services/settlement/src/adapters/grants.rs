@@ -15,9 +15,18 @@ const UPDATED: &[(&str, &str)] = &[
     ("certificate", "revoked_at"),
     ("outbox_event", ""),
     ("funding_pending", ""),
+    ("open_window", ""),
+    ("moving_position", ""),
+    ("liquidity", ""),
 ];
-/// The tables whose rows go: events that are published, orders whose outcome is known.
-const DELETED: &[&str] = &["outbox_event", "funding_pending"];
+/// The tables whose rows go: events that are published, orders whose outcome is known, and windows as they
+/// close: they are added where nothing changes.
+const DELETED: &[&str] = &[
+    "outbox_event",
+    "funding_pending",
+    "complete_window",
+    "moving_position",
+];
 
 /// Grants what the role of `database_url` needs, unless it is the owner itself.
 pub(crate) async fn to_the_server(owner: &mut PgConnection, database_url: &str) -> Result<(), StoreError> {

@@ -10,6 +10,10 @@ use super::pg_events::Unpublished;
 
 /// A participant joined, or is another than before.
 pub(crate) const PARTICIPANT_CHANGED: &str = "pix.settlement.participant_changed.v1";
+/// A window closed, with its proof.
+pub(crate) const WINDOW_CLOSED: &str = "pix.settlement.window_closed.v1";
+/// A participant went below its threshold.
+pub(crate) const LIQUIDITY_LOW: &str = "pix.settlement.liquidity_low.v1";
 /// The stream that keeps the events.
 const STREAM: &str = "PIX_SETTLEMENT";
 /// Its subjects.

@@ -3,11 +3,13 @@
 
 mod funding;
 mod participants;
+pub(crate) mod windows;
 
 use std::sync::Arc;
 
 use pix_proto::settlement_v1::funding_server::FundingServer;
 use pix_proto::settlement_v1::participants_server::ParticipantsServer;
+use pix_proto::settlement_v1::windows_server::WindowsServer;
 use pix_runtime::Stopping;
 use pix_runtime::pg::DbClock;
 use sqlx::PgPool;
@@ -17,6 +19,8 @@ use tonic::Status;
 use crate::adapters::pg::StoreError;
 use crate::funding::Funder;
 use crate::registry::Registrar;
+
+use self::windows::WindowsService;
 
 /// Names of the certificates whose services order something.
 const WRITERS: &[&str] = &["pix"];
@@ -38,6 +42,7 @@ pub(crate) async fn serve(
     listener: TcpListener,
     ends: pix_inside::Ends,
     inside: Inside,
+    windows: WindowsService,
 ) -> Result<(), tonic::transport::Error> {
     let identify = pix_inside::identify(inside.clock.clone());
     let stopping = inside.stopping.clone();
@@ -46,7 +51,8 @@ pub(crate) async fn serve(
             inside.clone(),
             identify.clone(),
         ))
-        .add_service(FundingServer::with_interceptor(inside, identify))
+        .add_service(FundingServer::with_interceptor(inside, identify.clone()))
+        .add_service(WindowsServer::with_interceptor(windows, identify))
         .serve_with_incoming_shutdown(pix_inside::incoming(listener), async move {
             stopping.stopped().await;
         })
