@@ -189,7 +189,9 @@ fn not_funded(why: NotFunded) -> Status {
         NotFunded::Refused(refusal) => match refusal {
             FundRefusal::OtherContent { .. } => Status::already_exists(refusal.to_string()),
             FundRefusal::Amount => Status::invalid_argument(refusal.to_string()),
-            FundRefusal::NoAccount(_) | FundRefusal::NotEnough { .. } | FundRefusal::BookFull => {
+            // Our copy of the participants may be behind: whoever orders knows better, and asks again.
+            FundRefusal::NoAccount(_) => Status::not_found(refusal.to_string()),
+            FundRefusal::NotEnough { .. } | FundRefusal::BookFull => {
                 Status::failed_precondition(refusal.to_string())
             }
         },

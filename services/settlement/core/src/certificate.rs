@@ -61,7 +61,7 @@ impl fmt::Display for Use {
 
 /// SHA-256 of a certificate's DER; written as 64 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Fingerprint([u8; 32]);
+pub struct Fingerprint(pub(crate) [u8; 32]);
 
 impl Fingerprint {
     /// Of a certificate.
@@ -191,5 +191,59 @@ impl Certificate {
     #[must_use]
     pub fn is_usable(&self, now: Timestamp) -> bool {
         self.revoked.is_none() && now <= self.not_after
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use pix_pki::DevPki;
+
+    use super::*;
+
+    #[test]
+    fn a_certificate_is_read_with_its_time_and_named_by_its_octets() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let pki = DevPki::open_or_create(folder.path()).expect("a PKI");
+        let pem = pki.inside("pix").expect("issued").identity.certificate_pem;
+        let read = Certificate::from_pem(Use::Channel, &pem).expect("a certificate");
+        assert_eq!(Certificate::from_der(Use::Channel, &read.der).as_ref(), Ok(&read));
+        let digits = read.fingerprint.to_string();
+        assert_eq!(digits.len(), 64);
+        let named = |text: &str| FingerprintDigits::parse(text).map(|digits| digits.name(&read.fingerprint));
+        let colons: Vec<_> = digits.as_bytes().chunks(2).map(String::from_utf8_lossy).collect();
+        for own in [
+            &digits,
+            &digits[..8],
+            &digits[..9].to_uppercase(),
+            &colons.join(":"),
+        ] {
+            assert_eq!(named(own), Ok(true), "{own}");
+        }
+        for wrong in ["", &digits[..7], "ghijklmn", &format!("{digits}0")] {
+            assert_eq!(named(wrong), Err(InvalidDigits), "{wrong}");
+        }
+        let last = read.not_after;
+        assert!(read.not_before < last);
+        assert!(read.is_usable(read.not_before.minus(Duration::from_secs(1))) && read.is_usable(last));
+        assert!(!read.is_usable(last.plus(Duration::from_micros(1))));
+    }
+
+    #[test]
+    fn what_is_no_certificate_is_told_apart() {
+        let read = |der: &[u8]| Certificate::from_der(Use::Signature, der).expect_err("none");
+        assert_eq!(read(b""), KeyError::Certificate.into());
+        assert_eq!(read(&[0; DER_MAX]), KeyError::Certificate.into());
+        assert_eq!(read(&[0; DER_MAX + 1]), InvalidCertificate::TooLarge);
+        let pem = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        for text in [
+            "",
+            pem,
+            "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
+        ] {
+            let none = Certificate::from_pem(Use::Channel, text).expect_err("none");
+            assert_eq!(none, KeyError::Certificate.into());
+        }
     }
 }

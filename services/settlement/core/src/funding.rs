@@ -181,3 +181,6 @@ pub enum Outcome {
         reason: String,
     },
 }
+
+#[cfg(test)]
+mod tests;

@@ -555,3 +555,6 @@ fn is_what_was_added(known: &Participant, new: &NewParticipant, state: State) ->
         && known.low_liquidity == new.low_liquidity
         && given(&known.certificates) == given(&new.certificates)
 }
+
+#[cfg(test)]
+mod tests;
