@@ -169,11 +169,17 @@ impl TestSettlement {
         assert!(ready.is_ok(), "it does not serve: {ready:?}\n{}", self.log());
     }
 
-    /// SIGKILL.
+    /// SIGKILL, and the end of it.
     pub(crate) async fn kill(&mut self) {
+        self.strike();
         let mut process = self.process.take().expect("running");
-        process.signal(pix_parts::Signal::Kill).expect("can be killed");
         process.wait().await.expect("can be waited for");
+    }
+
+    /// SIGKILL, while something else goes on; [`Self::kill`] has to follow.
+    pub(crate) fn strike(&self) {
+        let process = self.process.as_ref().expect("running");
+        process.signal(pix_parts::Signal::Kill).expect("can be killed");
     }
 
     /// SIGTERM, to the end.
