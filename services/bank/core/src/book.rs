@@ -105,6 +105,39 @@ pub enum OrderRefusal {
     IdTaken,
 }
 
+impl OrderRefusal {
+    /// Why, and what to do, in Portuguese.
+    #[must_use]
+    pub fn in_portuguese(&self) -> String {
+        let fixed = match self {
+            Self::KeyReused => "esta Idempotency-Key já serviu a outro pedido; use uma nova",
+            Self::AmountZero => "o valor é zero; pague ao menos 0,01",
+            Self::PayerUnknown => "a instituição não tem esta conta pagadora; confira agência e número",
+            Self::PayerClosed => "a conta pagadora está encerrada; pague por outra",
+            Self::PayerBlocked => "a conta pagadora está bloqueada; peça à instituição que a desbloqueie",
+            Self::LookupUnknown => {
+                "esta chave não foi consultada com este identificador para esta conta; consulte a chave de novo"
+            }
+            Self::LookupExpired => "a consulta tem mais de 15 minutos; consulte a chave de novo",
+            Self::LookupUsed => "a consulta já serviu a outro pagamento; consulte a chave de novo",
+            Self::SameAccount => "quem paga e quem recebe são a mesma conta; informe outro recebedor",
+            Self::IdTaken => "o identificador do pagamento já existe; envie o pedido de novo",
+            Self::Receiver(reason) => {
+                let meaning = crate::meaning_in_portuguese(*reason);
+                return format!(
+                    "não é possível pagar a quem recebe: {meaning} ({})",
+                    reason.as_str()
+                );
+            }
+            Self::InsufficientFunds { available } => {
+                let available = available.to_string().replace('.', ",");
+                return format!("o saldo disponível é {available}; pague no máximo isso");
+            }
+        };
+        fixed.to_owned()
+    }
+}
+
 /// One transaction of an incoming pacs.008.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IncomingOrder {

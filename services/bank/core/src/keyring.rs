@@ -247,6 +247,34 @@ pub enum KeyRefusal {
     NoContact,
 }
 
+impl KeyRefusal {
+    /// Why, and what to do, in Portuguese.
+    #[must_use]
+    pub fn in_portuguese(&self) -> &'static str {
+        match self {
+            Self::NameReused => "esta Idempotency-Key já serviu a outro registro; use uma nova",
+            Self::AccountUnknown => "a instituição não tem esta conta",
+            Self::AccountClosed => "a conta está encerrada; registre a chave em outra",
+            Self::AccountBlocked => "a conta está bloqueada; peça à instituição que a desbloqueie",
+            Self::AccountType => "contas deste tipo não recebem pagamentos; registre a chave em outra",
+            Self::KeyGiven => "quem sorteia chaves aleatórias é o DICT: não informe a chave",
+            Self::KeyMissing => "falta a chave: o DICT só sorteia as aleatórias",
+            Self::Format(_) => {
+                "a chave não tem a forma do seu tipo: CPF, CNPJ, telefone com +55 ou e-mail em minúsculas"
+            }
+            Self::CheckDigits => "os dígitos verificadores do CPF ou CNPJ estão errados",
+            Self::NotTheHolders => "uma chave CPF ou CNPJ é a do próprio titular da conta; esta não é",
+            Self::NotConfirmed => {
+                "a instituição ainda não confirmou que este telefone ou e-mail é do cliente"
+            }
+            Self::InUse => "a instituição já tem esta chave, ou a está registrando ou removendo",
+            Self::KeyUnknown => "a instituição não tem esta chave",
+            Self::StillRequested => "a chave ainda está sendo registrada; aguarde a resposta do DICT",
+            Self::NoContact => "um contato é um telefone como +5561999990000 ou um e-mail em minúsculas",
+        }
+    }
+}
+
 /// How a wish or a removal was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyTaken {

@@ -38,5 +38,5 @@ pub use payment::{
     Counterparty, Course, Destination, Incoming, LOOKUP_VALID, Lookup, Outgoing, Payee, Payer, Payment,
     Refusal, Stage, Verdict,
 };
-pub use reason::meaning_in_portuguese;
+pub use reason::{Advice, meaning_in_portuguese};
 pub use receive::{judge_indirect, judge_receiver};

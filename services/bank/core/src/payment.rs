@@ -6,7 +6,7 @@ use pix_domain::{
     AccountNumber, AccountType, Branch, EndToEndId, Ispb, Key, Money, StatusReason, TaxId, Text, Timestamp,
 };
 
-use crate::AccountId;
+use crate::{AccountId, Advice};
 
 /// One payment in one bank's book.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -262,6 +262,15 @@ impl Refusal {
             Self::Status(reason) => crate::meaning_in_portuguese(*reason),
             Self::Message => "o SPI não conseguiu processar a mensagem",
             Self::Door { .. } => "o SPI não recebeu a mensagem",
+        }
+    }
+
+    /// What the payer can do about it.
+    #[must_use]
+    pub fn advice(&self) -> Advice {
+        match self {
+            Self::Status(reason) => Advice::on(*reason),
+            Self::Message | Self::Door { .. } => Advice::AskBank,
         }
     }
 }

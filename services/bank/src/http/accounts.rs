@@ -68,12 +68,15 @@ impl From<&Counterparty> for CounterpartyView {
     }
 }
 
-/// Why nothing was paid, in code, English and Portuguese.
+/// Why nothing was paid, in code, English and Portuguese; and what the payer can do.
 #[derive(Serialize)]
 pub(super) struct ReasonView {
     reason: Option<String>,
     reason_text: Option<&'static str>,
     reason_text_pt: Option<&'static str>,
+    /// What the payer can do about it.
+    advice: Option<&'static str>,
+    advice_pt: Option<&'static str>,
 }
 
 impl From<Option<&Refusal>> for ReasonView {
@@ -82,6 +85,8 @@ impl From<Option<&Refusal>> for ReasonView {
             reason: refusal.map(Refusal::code),
             reason_text: refusal.map(Refusal::meaning),
             reason_text_pt: refusal.map(Refusal::meaning_in_portuguese),
+            advice: refusal.map(|refusal| refusal.advice().in_english()),
+            advice_pt: refusal.map(|refusal| refusal.advice().in_portuguese()),
         }
     }
 }
@@ -153,7 +158,7 @@ pub(super) async fn find(app: &App, branch: &str, number: &str) -> Result<Accoun
     let branch = Branch::parse(branch.as_bytes()).map_err(|e| Refused::bad_request(e.to_string()))?;
     let number = AccountNumber::parse(number.as_bytes()).map_err(|e| Refused::bad_request(e.to_string()))?;
     let account = app.store.account(branch, number).await?;
-    account.ok_or_else(|| Refused::not_found("the bank has no such account; GET /api/accounts lists them"))
+    account.ok_or_else(Refused::no_account)
 }
 
 fn entry(app: &App, line: &PaymentLine) -> EntryView {

@@ -167,7 +167,7 @@ pub(super) async fn remove(
     State(app): State<Arc<App>>,
     key: Result<Path<String>, PathRejection>,
 ) -> Result<(StatusCode, Json<KeyView>), Refused> {
-    let key = Key::guess(&segment(key)?).map_err(|e| field("key", e))?;
+    let key = Key::guess(&segment(key)?).map_err(Refused::no_key)?;
     let taken = app.books.keys(KeyWork::Remove(key)).await??;
     answer(&app, taken).await
 }
@@ -190,7 +190,7 @@ fn read_account(body: &AccountBody) -> Result<(Branch, AccountNumber), Refused> 
 /// 202 while the DICT has to be asked, 201 once that has led to a key.
 async fn answer(app: &App, taken: Option<KeyTaken>) -> Result<(StatusCode, Json<KeyView>), Refused> {
     let (Some(KeyTaken::ToAsk(id)) | Some(KeyTaken::Again(id))) = taken else {
-        return Err(Refused::conflict("the bank did not take this; try again"));
+        return Err(Refused::not_taken());
     };
     let line = app.store.key(&id.to_string()).await?;
     let line = line.ok_or_else(|| Refused::from(bank_core::KeyRefusal::KeyUnknown))?;

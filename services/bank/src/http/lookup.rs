@@ -15,7 +15,6 @@ use super::App;
 use super::accounts;
 use super::keys::segment;
 use super::problem::Refused;
-use super::request::field;
 use crate::dict::LookupFailure;
 use crate::work::KeyWork;
 
@@ -51,7 +50,7 @@ pub(super) async fn look_up(
 ) -> Result<Json<LookupView>, Refused> {
     let Query(payer) =
         payer.map_err(|_| Refused::bad_request("name the paying account: ?branch=0001&number=100001"))?;
-    let key = Key::guess(&segment(key)?).map_err(|e| field("key", e))?;
+    let key = Key::guess(&segment(key)?).map_err(Refused::no_key)?;
     let payer = accounts::find(&app, &payer.branch, &payer.number).await?;
     let found = find(&app, &payer, key).await?;
     let own = found.to.ispb == app.about.ispb;
@@ -106,9 +105,7 @@ async fn own(app: &App, key: &Key) -> Result<Option<Account>, Refused> {
     match registration.state {
         KeyState::Active { .. } => Ok(Some(account)),
         // The DICT would only say that the key is, or may be, ours.
-        KeyState::Requested { .. } | KeyState::Removing { .. } => Err(Refused::conflict(
-            "this bank is registering or removing this key; try again in a moment",
-        )),
+        KeyState::Requested { .. } | KeyState::Removing { .. } => Err(Refused::key_in_motion()),
         KeyState::Refused { .. } | KeyState::Removed | KeyState::Lost => Ok(None),
     }
 }

@@ -322,7 +322,7 @@ pub(super) async fn show(
 ) -> Result<Json<PaymentView>, Refused> {
     let id = EndToEndId::parse(id.as_bytes()).map_err(|e| Refused::bad_request(e.to_string()))?;
     let found = app.store.payment(id).await?;
-    let detail = found.ok_or_else(|| Refused::not_found("this bank has no payment with that EndToEndId"))?;
+    let detail = found.ok_or_else(Refused::no_payment)?;
     let payment = &detail.payment;
     let steps = detail.timeline.into_iter();
     Ok(Json(PaymentView {

@@ -20,11 +20,24 @@ async fn the_bank_tells_who_it_is_and_what_it_holds() {
     assert_eq!(accounts.as_array().unwrap().len(), 6);
     assert_eq!(accounts[0]["tax_id"], "***.982.247-**", "never the whole CPF");
     assert_eq!(accounts[0]["balance"], "5000.00");
-    let page = bank.text("/").await;
-    assert!(
-        page.contains("Pagar com Pix") && !page.contains("https://"),
-        "one page, no other host"
-    );
+    let mut page = String::new();
+    for file in ["/", "/page.css", "/page.js"] {
+        page += &bank.text(file).await;
+    }
+    assert!(page.contains("Pagar com Pix"));
+    for foreign in [
+        "https://",
+        "http://",
+        "style=\"",
+        "onclick=\"",
+        "<script>",
+        "<style>",
+    ] {
+        assert!(
+            !page.contains(foreign),
+            "{foreign}: no other host, and nothing inline"
+        );
+    }
     assert_eq!(bank.text("/healthz").await, "ok\n");
     bank.pay(&order("1.00")).await;
     let metrics = bank.text("/metrics").await;
@@ -45,6 +58,11 @@ async fn a_wrong_order_is_refused_in_one_sentence_that_says_what_to_write() {
     wrong["amount"] = json!("5000.01");
     let sentence = "the available balance is 5000.00; pay at most that";
     assert_eq!(bank.refused(&wrong).await, (422, sentence.to_owned()));
+    let (_, body) = bank.call(Method::POST, "/api/payments", Some(&wrong)).await;
+    assert_eq!(
+        body["detail_pt"],
+        "o saldo disponível é 5000,00; pague no máximo isso"
+    );
     wrong["from"]["number"] = json!("999");
     assert_eq!(bank.refused(&wrong).await.0, 422);
     wrong["to"]["tax_id"] = json!("529.982.247-25");

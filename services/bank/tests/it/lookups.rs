@@ -179,6 +179,8 @@ async fn a_look_up_that_the_dict_refuses_says_why_and_pays_nothing() {
             problem["type"].as_str().unwrap().ends_with(kind.as_str()),
             "{problem}"
         );
+        let (english, portuguese) = (&problem["detail"], &problem["detail_pt"]);
+        assert!(portuguese.is_string() && english != portuguese, "{problem}");
     }
     dict.plan(&[Fate::TurnedAway(ProblemKind::RateLimited)]);
     let path = format!(
