@@ -3,6 +3,7 @@
 //! One at a time (`.config/nextest.toml`; the lock in `switch.rs` where cargo runs them): each starts eleven processes.
 #![allow(clippy::print_stderr, reason = "what a test says belongs to its output")]
 
+mod browser;
 mod docs;
 mod first_payment;
 #[path = "../../src/http.rs"]
@@ -14,3 +15,4 @@ mod lifecycle;
 mod money;
 mod switch;
 mod virtuals;
+mod webdriver;
