@@ -1,16 +1,31 @@
-//! A first idea of the speed: closed loops of participants, from outside, over mTLS. `payments` speaks ICOM,
-//! `lookups` the DICT's API; `keys` fills a DICT with entries first, by SQL.
-//!
-//! It is not the bench: a closed loop waits for the switch and so hides its worst moments, and the participants
-//! sign live on the same cores. It counts what is true all the same: a payment counts when its ACSC was read and
-//! verified, a look-up when its entry was.
-#![expect(clippy::print_stdout, reason = "a tool for a terminal")]
+//! The bench: a fleet of participants that load a switch from outside, over ICOM and the DICT's API, and a report of
+//! what it did. `docs/BENCH.md` says how to read it.
 
-mod bank;
+mod arrivals;
+mod bench;
+mod chance;
+mod compare;
+mod fleet;
+mod gate;
+mod homologation;
+mod instance;
+mod join;
 mod keys;
-mod load;
-mod lookups;
+mod knee;
+mod ledger;
+mod machine;
+mod number;
+mod plan;
+mod recorder;
+mod report;
+mod schedule;
+mod slo;
+mod summary;
+mod switch;
+mod view;
+mod yardstick;
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -19,85 +34,143 @@ use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use pix_domain::Ispb;
 
-use crate::bank::Bank;
+use crate::bench::{Verdict, Wanted};
 use crate::keys::KEYS_MAX;
-use crate::load::Load;
-use crate::lookups::Keys;
+use crate::plan::{Changes, Lookups, Plan, Preset, Sign, Size};
+use crate::report::Report;
+use crate::slo::Slo;
 
-/// Closed loops of participants of a running switch.
+/// Loads a switch with payments and look-ups from outside, and reports what it did.
 #[derive(Parser)]
-#[command(version)]
+#[command(
+    version,
+    arg_required_else_help = true,
+    subcommand_negates_reqs = true,
+    args_conflicts_with_subcommands = true,
+    after_help = EXAMPLES
+)]
 struct Arguments {
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
+    #[command(flatten)]
+    run: Option<RunArguments>,
 }
+
+const EXAMPLES: &str = "Examples:
+  pix bench smoke                                   does it work? half a minute
+  pix bench fleet --rate 3000 --runs 5              five runs, and their medians
+  pix bench pair --slo p99<50ms --slo errors<0.1%   exit code 1 when a promise is broken
+  pix bench ramp                                    finds the knee
+  pix bench homologation --size small
+  pix bench pair --attack .pix                      against a switch that runs already
+  pix bench compare A.json B.json
+
+Exit code: 0 every promise kept, 1 a promise broken, 2 no result. Figures count in release builds only.";
 
 #[derive(Subcommand)]
 enum Command {
-    /// Payments between two participants, over ICOM.
-    Payments(Payments),
-    /// Look-ups of keys, over the DICT's API.
-    Lookups(Lookups),
+    /// Puts two reports side by side.
+    Compare {
+        /// The JSON of one.
+        a: PathBuf,
+        /// The JSON of the other.
+        b: PathBuf,
+    },
     /// Loads a DICT's database with keys.
     Keys(LoadKeys),
 }
 
-/// Payments in a closed loop between two participants of a running switch.
-///
-/// Make the two first, for example:
-///   pix pki participant --ispb 88880001 --out payer --balance 1000000.00
-///   pix pki participant --ispb 88880002 --out receiver
-///   loadtest payments --payer 88880001=payer --receiver 88880002=receiver
 #[derive(Args)]
-#[command(verbatim_doc_comment)]
-struct Payments {
-    /// The payer: its ISPB and its folder, as `pix pki participant` writes it.
-    #[arg(long, value_name = "ISPB=DIR", value_parser = participant)]
-    payer: (Ispb, PathBuf),
-    /// The receiver.
-    #[arg(long, value_name = "ISPB=DIR", value_parser = participant)]
-    receiver: (Ispb, PathBuf),
-    /// The primary channel of the switch.
-    #[arg(long, default_value = "https://localhost:4002")]
-    spi: String,
-    /// How many payments.
-    #[arg(long, default_value_t = 20_000)]
-    payments: usize,
-    /// Transactions in one pacs.008, 1 to 10.
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u8).range(1..=10))]
-    per_message: u8,
-    /// Payments under way at once.
-    #[arg(long, default_value_t = 1_000)]
-    in_flight: usize,
-}
-
-/// Look-ups in a closed loop; the signature of every answer is verified.
-///
-/// A participant of category A may look up 50,000 keys at once and then 25,000 a minute; what is beyond is RateLimited
-/// and does not count. Several participants have several times as many. Every look-up is for another payer. Example:
-///   pix pki participant --ispb 88880001 --out payer
-///   loadtest keys --database postgres://... --count 1000000
-///   loadtest lookups --participant 88880001=payer --count 1000000 --for 10
-#[derive(Args)]
-#[command(verbatim_doc_comment)]
-struct Lookups {
-    /// Who asks: its ISPB and its folder, as `pix pki participant` writes it. May come several times.
-    #[arg(long, value_name = "ISPB=DIR", value_parser = participant, required = true)]
-    participant: Vec<(Ispb, PathBuf)>,
-    /// The DICT.
-    #[arg(long, default_value = "https://localhost:4001")]
-    dict: String,
-    /// File with one key a line.
-    #[arg(long, required_unless_present = "count", conflicts_with = "count")]
-    keys: Option<PathBuf>,
-    /// Look up those that `loadtest keys --count` has loaded.
-    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=KEYS_MAX))]
-    count: Option<u64>,
-    /// How long, in seconds.
-    #[arg(long = "for", value_name = "SECONDS", default_value_t = 10)]
-    span: u64,
-    /// How many ask at once, each on a connection of its own.
-    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1024))]
+struct RunArguments {
+    /// What to run.
+    #[arg(value_enum)]
+    preset: Preset,
+    /// Participants, 2 to 200.
+    #[arg(long)]
+    banks: Option<u16>,
+    /// So many of them pay, the first ones.
+    #[arg(long)]
+    payers: Option<u16>,
+    /// So many of them are paid, the last ones.
+    #[arg(long)]
+    receivers: Option<u16>,
+    /// 0: all banks alike; 1: the k-th has a k-th of the first's payments.
+    #[arg(long)]
+    skew: Option<f64>,
+    /// Payments, or look-ups, a second.
+    #[arg(long)]
+    rate: Option<f64>,
+    /// Rate of the burst; without a burst, the rate goes from --rate to this.
+    #[arg(long)]
+    peak: Option<f64>,
+    /// Seconds.
+    #[arg(long = "for", value_name = "SECONDS", value_parser = seconds)]
+    span: Option<Duration>,
+    /// Seconds at the beginning that do not count.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    warm_up: Option<Duration>,
+    /// How payments come.
+    #[arg(long, value_parser = ["constant", "poisson"])]
+    arrivals: Option<String>,
+    /// Payments come as this file says: seconds from the start, one a line.
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
+    /// Payments in a message, 1 to 10.
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=10))]
+    per_message: Option<u8>,
+    /// When payers sign; receivers always sign live.
+    #[arg(long, value_enum)]
+    sign: Option<Sign>,
+    /// How payers come to know whom they pay.
+    #[arg(long, value_enum)]
+    lookups: Option<Lookups>,
+    /// Milliseconds that receivers take to answer.
+    #[arg(long, value_name = "MS")]
+    answer_delay: Option<u64>,
+    /// Percentage of the payments that receivers refuse.
+    #[arg(long, value_name = "PERCENT", value_parser = percent)]
+    refuse: Option<f64>,
+    /// Percentage of the messages that are sent twice.
+    #[arg(long, value_name = "PERCENT", value_parser = percent)]
+    duplicates: Option<f64>,
+    /// Another seed makes another schedule.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Of homologation: by the participant's accounts.
+    #[arg(long, value_enum)]
+    size: Option<Size>,
+    /// So many runs, one after the other, and their medians.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=50))]
+    runs: u16,
+    /// A promise: p50, p90, p95, p99, p99.9, max (p99<50ms), errors (errors<0.1%), rate (rate>1000).
+    #[arg(long)]
+    slo: Vec<Slo>,
+    /// Percentage of steal above which a run is shown and left out of the medians.
+    #[arg(long, value_name = "PERCENT", default_value = "5", value_parser = percent)]
+    steal_max: f64,
+    /// Look up so many keys that are loaded into the DICT by SQL first, instead of the banks' own.
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..=KEYS_MAX))]
+    loaded_keys: Option<u64>,
+    /// Leave the yardsticks out.
+    #[arg(long)]
+    no_yardsticks: bool,
+    /// Attack the switch that runs in this folder (on this machine) instead of starting one.
+    #[arg(long, value_name = "DIR")]
+    attack: Option<PathBuf>,
+    /// Keep the switch of this bench, with its data, in this folder.
+    #[arg(long, value_name = "DIR", conflicts_with = "attack")]
+    keep: Option<PathBuf>,
+    /// The `pix` that starts the switch; the one beside this program unless given.
+    #[arg(long, value_name = "FILE")]
+    pix: Option<PathBuf>,
+    /// Folder of the reports.
+    #[arg(long, value_name = "DIR", default_value = "bench-reports")]
+    out: PathBuf,
+    /// Streams that each bank reads, 1 to 6.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=6))]
+    streams: u8,
+    /// Messages that each bank sends at once.
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=200))]
     connections: u16,
 }
 
@@ -114,102 +187,164 @@ struct LoadKeys {
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=KEYS_MAX))]
     count: u64,
     /// Whose entries they become: nobody's who looks them up.
-    #[arg(long, default_value = "88880009", value_parser = |text: &str| Ispb::parse(text.as_bytes()))]
+    #[arg(long, default_value_t = keys::owner(), value_parser = |text: &str| Ispb::parse(text.as_bytes()))]
     participant: Ispb,
 }
 
+/// There is no result.
+const NO_RESULT: u8 = 2;
+
 fn main() -> ExitCode {
     pix_runtime::init_crypto();
-    let command = Arguments::parse().command;
+    let arguments = Arguments::parse();
     let ran = pix_runtime::build_runtime()
         .map_err(anyhow::Error::from)
-        .and_then(|runtime| runtime.block_on(run(command)));
+        .and_then(|runtime| runtime.block_on(run(arguments)));
     match ran {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
+        Ok(code) => code,
         Err(error) => {
-            println!("loadtest: {error:#}");
-            ExitCode::FAILURE
+            drop(writeln!(std::io::stderr(), "bench: {error:#}"));
+            ExitCode::from(NO_RESULT)
         }
     }
 }
 
-async fn run(command: Command) -> anyhow::Result<bool> {
-    match command {
-        Command::Payments(args) => payments(args).await,
-        Command::Lookups(args) => lookups(args).await,
-        Command::Keys(args) => load_keys(args).await,
+async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    match (arguments.command, arguments.run) {
+        (Some(Command::Compare { a, b }), _) => {
+            let table = compare::table(&Report::read(&a)?, &Report::read(&b)?);
+            tell(table.trim_end());
+            Ok(ExitCode::SUCCESS)
+        }
+        (Some(Command::Keys(what)), _) => load_keys(what).await,
+        (None, Some(run)) => {
+            let verdict = bench::bench(&wanted(run)?).await?;
+            Ok(match verdict {
+                Verdict::Kept => ExitCode::SUCCESS,
+                Verdict::Broken => ExitCode::FAILURE,
+                Verdict::Invalid => ExitCode::from(NO_RESULT),
+            })
+        }
+        (None, None) => anyhow::bail!("what to run? `pix bench smoke` is a beginning; --help lists all"),
     }
 }
 
-/// Whether every payment settled.
-async fn payments(args: Payments) -> anyhow::Result<bool> {
-    refuse_strangers("--spi", &args.spi)?;
-    let payer = Bank::load(args.payer.0, &args.payer.1, &args.spi).context("the payer's folder")?;
-    let receiver =
-        Bank::load(args.receiver.0, &args.receiver.1, &args.spi).context("the receiver's folder")?;
-    let load = Load {
-        payments: args.payments,
-        per_message: usize::from(args.per_message),
-        in_flight: args.in_flight,
+fn wanted(run: RunArguments) -> anyhow::Result<Wanted> {
+    let trace = run.trace.map(|path| {
+        let text =
+            std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        arrivals::trace(&text)
+    });
+    let changes = Changes {
+        banks: run.banks,
+        payers: run.payers,
+        receivers: run.receivers,
+        skew: run.skew,
+        rate: run.rate,
+        peak: run.peak,
+        span: run.span,
+        warm_up: run.warm_up,
+        poisson: run.arrivals.map(|arrivals| arrivals == "poisson"),
+        trace: trace.transpose()?,
+        per_message: run.per_message,
+        sign: run.sign,
+        lookups: run.lookups,
+        answer_delay: run.answer_delay.map(Duration::from_millis),
+        refuse: run.refuse,
+        duplicates: run.duplicates,
+        seed: run.seed,
+        size: run.size,
     };
-    let result = load::run(load, payer, receiver).await?;
-    println!("{result}");
-    println!("a closed loop that signs live beside the switch: a first idea, not a measurement");
-    Ok(result.settled == args.payments)
+    Ok(Wanted {
+        preset: run.preset,
+        plan: Plan::new(run.preset, &changes)?,
+        size: run.size.unwrap_or(Size::Large),
+        runs: run.runs,
+        slos: run.slo,
+        steal_max: run.steal_max,
+        yardsticks: !run.no_yardsticks,
+        loaded_keys: run.loaded_keys,
+        attack: run.attack,
+        keep: run.keep,
+        pix: run.pix,
+        out: run.out,
+        streams: run.streams,
+        connections: run.connections,
+    })
 }
 
-/// Whether every look-up found its entry.
-async fn lookups(args: Lookups) -> anyhow::Result<bool> {
-    refuse_strangers("--dict", &args.dict)?;
-    let keys = match (&args.keys, args.count) {
-        (Some(file), _) => Keys::read(file)?,
-        (None, Some(count)) => Keys::Loaded(count),
-        (None, None) => anyhow::bail!("--keys or --count is needed"),
-    };
-    let connections = usize::from(args.connections);
-    let participants = args
-        .participant
-        .iter()
-        .map(|one| lookups::participant(one, &args.dict, connections));
-    let participants = participants
-        .collect::<anyhow::Result<Vec<_>>>()
-        .context("the participant's folder")?;
-    let outcome = lookups::run(participants, keys, connections, Duration::from_secs(args.span)).await?;
-    println!("{outcome}");
-    println!("a closed loop that verifies live beside the DICT: a first idea, not a measurement");
-    Ok(outcome.is_whole())
-}
-
-/// Whether the keys are there.
-async fn load_keys(args: LoadKeys) -> anyhow::Result<bool> {
-    let tell = |done: u64, took: Duration| println!("{done} keys after {:.1} s", took.as_secs_f64());
-    let loaded = keys::load(&args.database, args.participant, args.count, tell).await?;
-    println!(
+async fn load_keys(what: LoadKeys) -> anyhow::Result<ExitCode> {
+    let progress =
+        |done: u64, took: Duration| tell(&format!("{done} keys after {:.1} s", took.as_secs_f64()));
+    let loaded = keys::load(&what.database, what.participant, what.count, progress).await?;
+    tell(&format!(
         "{} new keys of {} in {:.1} s, analysed",
         loaded.new,
-        args.count,
+        what.count,
         loaded.took.as_secs_f64()
-    );
-    Ok(true)
+    ));
+    Ok(ExitCode::SUCCESS)
 }
 
-fn participant(text: &str) -> Result<(Ispb, PathBuf), String> {
-    let (ispb, folder) = text
-        .split_once('=')
-        .ok_or("write ISPB=DIR, for example 88880001=payer")?;
-    let ispb = Ispb::parse(ispb.as_bytes()).map_err(|e| e.to_string())?;
-    Ok((ispb, PathBuf::from(folder)))
+/// A line for whoever reads; nobody has to.
+fn tell(line: &str) {
+    drop(writeln!(std::io::stdout(), "{line}"));
 }
 
-/// Load goes to this machine only.
-fn refuse_strangers(option: &str, url: &str) -> anyhow::Result<()> {
-    let host = url
-        .strip_prefix("https://")
-        .and_then(|rest| rest.split([':', '/']).next());
-    anyhow::ensure!(
-        matches!(host, Some("localhost" | "127.0.0.1")),
-        "{option} has to be https:// on localhost or 127.0.0.1: this tool does not load other machines"
-    );
-    Ok(())
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "seconds, like 30 or 0.5".to_owned())?;
+    Duration::try_from_secs_f64(seconds).map_err(|e| e.to_string())
+}
+
+/// As a share, 0 to 1.
+fn percent(text: &str) -> Result<f64, String> {
+    let number: f64 = text
+        .trim_end_matches('%')
+        .parse()
+        .map_err(|_| "a percentage, like 1 or 0.1".to_owned())?;
+    if (0.0..=100.0).contains(&number) {
+        Ok(number / 100.0)
+    } else {
+        Err("a percentage is 0 to 100".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(words: &[&str]) -> Result<Arguments, clap::Error> {
+        Arguments::try_parse_from(["bench"].iter().chain(words))
+    }
+
+    #[test]
+    fn the_surface_is_consistent() {
+        use clap::CommandFactory as _;
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn a_preset_runs_and_a_subcommand_does_not() {
+        let run = parse(&[
+            "smoke", "--rate", "20", "--for", "2", "--slo", "p99<50ms", "--refuse", "1%",
+        ]);
+        let run = run.unwrap().run.unwrap();
+        let wanted = wanted(run).unwrap();
+        assert_eq!(wanted.plan.arrivals.span(), Duration::from_secs(2));
+        assert!((wanted.plan.refuse - 0.01).abs() < 1e-9);
+        assert_eq!(wanted.slos.len(), 1);
+        assert!(matches!(
+            parse(&["compare", "a.json", "b.json"]).unwrap().command,
+            Some(Command::Compare { .. })
+        ));
+        for wrong in [
+            &["nothing"][..],
+            &["smoke", "--slo", "p99"],
+            &["smoke", "--per-message", "11"],
+            &["smoke", "--refuse", "101"],
+            &["smoke", "--keep", "a", "--attack", "b"],
+        ] {
+            assert!(parse(wrong).is_err(), "{wrong:?}");
+        }
+    }
 }
