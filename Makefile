@@ -8,7 +8,7 @@
 SHELL := /bin/sh
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
-BINARIES := -p pix -p spi -p dict -p settlement -p bank -p virtual
+BINARIES := -p pix -p spi -p dict -p settlement -p bank -p virtual -p loadtest
 
 .DEFAULT_GOAL := help
 .PHONY: help run test fuzz lint fmt deny down purge parts test-parts clean

@@ -134,6 +134,8 @@ impl Instance {
             .arg("--dir")
             .arg(&self.dir)
             .args(arguments)
+            // The folder knows its ports; whoever calls us may mean another instance.
+            .env_remove("PIX_PORT_OFFSET")
             .stdin(std::process::Stdio::null())
             .kill_on_drop(true);
         command

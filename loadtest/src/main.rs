@@ -161,7 +161,7 @@ struct RunArguments {
     #[arg(long, value_name = "DIR", conflicts_with = "attack")]
     keep: Option<PathBuf>,
     /// The `pix` that starts the switch; the one beside this program unless given.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", env = "PIX_BENCH_PIX")]
     pix: Option<PathBuf>,
     /// Folder of the reports.
     #[arg(long, value_name = "DIR", default_value = "bench-reports")]

@@ -62,6 +62,13 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: VirtualCommand,
     },
+    /// Load a switch with payments or look-ups from outside, and report what it did; `pix bench --help` tells how.
+    #[command(disable_help_flag = true)]
+    Bench {
+        /// What the bench is told.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
+        arguments: Vec<std::ffi::OsString>,
+    },
     /// Certificates and their private keys.
     Pki {
         #[command(subcommand)]
@@ -344,6 +351,15 @@ mod tests {
     fn a_key_of_no_kind_is_refused_with_the_kinds() {
         let error = Arguments::try_parse_from(["pix", "key", "find", "somebody"]).expect_err("no key");
         assert!(error.to_string().contains("e-mail in lower case"), "{error}");
+    }
+
+    #[test]
+    fn the_bench_gets_its_words_as_they_are() {
+        let words = ["pix", "bench", "smoke", "--for", "2", "--help"];
+        let command = Arguments::try_parse_from(words)
+            .expect("words for the bench")
+            .command;
+        assert!(matches!(command, Command::Bench { arguments } if arguments.len() == 4));
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod out;
 
 mod backoff;
 mod bank_keys;
+mod bench;
 mod board;
 mod cli;
 mod configs;
@@ -59,6 +60,7 @@ async fn run(arguments: cli::Arguments) -> anyhow::Result<ExitCode> {
         cli::Command::Payment { end_to_end_id, json } => payment::command(&place, &end_to_end_id, json).await,
         cli::Command::Key { command } => key::command(&place, &command).await,
         cli::Command::Virtual { command } => virtuals::command(&place, &command).await,
+        cli::Command::Bench { arguments } => match bench::become_it(&arguments)? {},
         cli::Command::Pki { command } => match command {
             cli::Pki::Participant(who) => pki::participant(&place, &who),
             cli::Pki::Sign(with) => envelope::sign(&with.folder),
