@@ -11,11 +11,11 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 BINARIES := -p pix -p spi -p dict -p settlement -p bank -p virtual -p loadtest
 
 .DEFAULT_GOAL := help
-.PHONY: help run test fuzz lint fmt deny down purge parts test-parts clean
+.PHONY: help run test docs fuzz lint fmt deny down purge parts test-parts clean
 
 help:
 	@sed -n 's/^#   \(make .*\)/\1/p' Makefile
-	@echo "also: make lint fuzz fmt deny down purge clean"
+	@echo "also: make docs lint fuzz fmt deny down purge clean"
 
 run: parts
 	$(CARGO) build --locked --release $(BINARIES)
@@ -31,6 +31,10 @@ lint: test-parts
 	@$(CARGO) clippy --version >/dev/null 2>&1 || { echo "make lint: clippy is missing: install it with \`rustup component add clippy\`." >&2; exit 1; }
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+
+# Writes docs/metrics.md and docs/configuration.md from the services' own tables.
+docs: test-parts
+	UPDATE_DOCS=1 CARGO="$(CARGO)" scripts/run-tests reference::
 
 # FUZZ_SECONDS=600 for longer than a minute a target.
 fuzz:

@@ -7,7 +7,7 @@ use tokio::process::Command;
 use crate::switch::{PIX, Switch};
 
 /// What stands in a document's `sh` blocks, one after the other.
-fn session(document: &str) -> String {
+pub(crate) fn session(document: &str) -> String {
     let mut inside = false;
     let mut lines = Vec::new();
     for line in document.lines() {

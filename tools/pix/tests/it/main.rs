@@ -4,6 +4,9 @@
 #![allow(clippy::print_stderr, reason = "what a test says belongs to its output")]
 
 mod browser;
+mod canary;
+mod collector;
+mod deploy;
 mod docs;
 mod first_payment;
 #[path = "../../src/http.rs"]
@@ -13,6 +16,7 @@ mod keys;
 mod kills;
 mod lifecycle;
 mod money;
+mod reference;
 mod switch;
 mod virtuals;
 mod webdriver;

@@ -73,6 +73,8 @@ pub(crate) struct Home {
     /// One test at a time, where all of them share a process (cargo test); nextest has a test group for it.
     _turn: Option<MutexGuard<'static, ()>>,
     _offset_is_ours: File,
+    /// Added to the environment of `pix`.
+    env: Vec<(String, String)>,
 }
 
 impl Home {
@@ -98,11 +100,17 @@ impl Home {
             offset,
             _offset_is_ours: lock,
             _turn: None,
+            env: Vec::new(),
         }
     }
 
     pub(crate) fn dir(&self) -> PathBuf {
         self.folder.path().join("pix")
+    }
+
+    /// A variable for every `pix` of this instance, and what it starts.
+    pub(crate) fn set(&mut self, name: impl Into<String>, value: &str) {
+        self.env.push((name.into(), value.to_owned()));
     }
 
     pub(crate) fn port(&self, base: u16) -> u16 {
@@ -117,6 +125,7 @@ impl Home {
             .arg(self.dir())
             .args(["--port-offset", &self.offset.to_string()])
             .args(arguments)
+            .envs(self.env.iter().cloned())
             .stdin(Stdio::null())
             .kill_on_drop(true);
         command
