@@ -7,3 +7,4 @@ mod participants;
 mod refusals;
 mod spi;
 mod support;
+mod switch;

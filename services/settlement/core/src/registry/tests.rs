@@ -243,7 +243,7 @@ fn what_expired_is_not_taken_and_what_is_yet_to_begin_is() {
         not_after: old.not_after,
     });
     assert_eq!(run(&mut registry, &add_certificate(A, old.clone())), expired);
-    let newcomer = new("33333333", "33333333", vec![old.clone()]);
+    let newcomer = new("33333333", "33333333", vec![old]);
     assert_eq!(run(&mut registry, &Command::Add(newcomer.clone())), expired);
     run(&mut registry, &Command::Import(newcomer, State::Active)).expect("taken as it is");
     let mut next = certificate(Use::Channel, 10);
