@@ -335,7 +335,7 @@ impl Book {
                 (found.to.clone(), Some((found.key.clone(), found.at)))
             }
         };
-        let receiver = if to.ispb == self.ours || self.indirect(to.ispb).is_some() {
+        let receiver = if self.settles_for(to.ispb) {
             Some(self.book_receiver(&to, order.amount, from)?)
         } else {
             None
@@ -713,7 +713,14 @@ impl Book {
         }
     }
 
-    /// The account of an indirect participant.
+    /// Whether a payment to this participant stays in this book.
+    fn settles_for(&self, ispb: Ispb) -> bool {
+        // One that another settles for by now may have money here still.
+        let open = |account: &Account| account.state == AccountState::Open;
+        ispb == self.ours || self.indirect(ispb).is_some_and(open)
+    }
+
+    /// The account of an indirect participant, also of one that this bank settled for once.
     fn indirect(&self, ispb: Ispb) -> Option<&Account> {
         self.accounts
             .values()

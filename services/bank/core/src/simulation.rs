@@ -490,6 +490,30 @@ fn between_a_bank_and_who_stands_behind_it_nothing_leaves_the_bank() {
 }
 
 #[test]
+fn who_is_settled_elsewhere_by_now_is_paid_over_the_switch() {
+    let mut world = World::new();
+    let account = world.accounts.get_mut(&account(INDIRECT).id).unwrap();
+    account.state = AccountState::Closed;
+    let taken = world.apply(&[
+        Event::Order(order(1, 0, to_account(9, behind()), 300)),
+        Event::Order(order(2, INDIRECT, to_account(0, theirs()), 1)),
+    ]);
+    assert_eq!(
+        taken,
+        [Ok(Accepted::ToSend(id(1))), Err(OrderRefusal::PayerClosed)]
+    );
+    world.one(Event::Incoming(IncomingOrder {
+        to: to_account(9, behind()),
+        ..incoming(3, 0, 5)
+    }));
+    assert_eq!(
+        world.answers.last().map(|answer| answer.verdict),
+        Some(Verdict::Reject(StatusReason::ED05))
+    );
+    assert_eq!(world.available(INDIRECT), OPENING, "what it has here, it keeps");
+}
+
+#[test]
 fn a_timeout_undoes_the_note_even_when_it_overtakes_the_order() {
     let mut world = World::new();
     world.apply(&[
