@@ -708,8 +708,18 @@ async function start() {
   $("name").textContent = bank.name;
   $("mark").textContent = bank.name.split(" ").filter((word) => word !== "Banco").map((word) => word[0]).join("").slice(0, 2) || "B";
   $("ispb").textContent = `ISPB ${bank.ispb}`;
-  document.documentElement.style.setProperty("--bank", bank.color);
+  paint(bank.color);
   listen();
+}
+
+// The bank's colour, with the ink that can be read on it (relative luminance, WCAG 2).
+function paint(color) {
+  const [r, g, b] = [1, 3, 5].map((at) => parseInt(color.slice(at, at + 2), 16) / 255)
+    .map((part) => (part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4));
+  const light = 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  const root = document.documentElement.style;
+  root.setProperty("--bank", color);
+  root.setProperty("--on-bank", light > 0.18 ? "#16202b" : "#fff");
 }
 
 function listen() {
