@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use pix_runtime::config::{Faults, Key, Settings};
 use pix_runtime::telemetry::{LogFormat, LogLevel};
 use settlement_core::windows::Length;
+use tonic::transport::Endpoint;
 
 /// Every setting, with default, unit and meaning.
 pub(crate) static KEYS: &[Key] = &[
@@ -40,7 +41,7 @@ pub(crate) static KEYS: &[Key] = &[
     Key::with_default::<String>(
         "spi.url",
         "https://127.0.0.1:6002",
-        "URL",
+        "https:// URL",
         "the SPI's calls inside, which move money into and out of a Conta PI",
     ),
     Key::optional::<PathBuf>(
@@ -80,7 +81,7 @@ pub(crate) struct Config {
     pub(crate) database_url: String,
     pub(crate) database_owner_url: String,
     pub(crate) nats_url: String,
-    pub(crate) spi_url: String,
+    pub(crate) spi: Endpoint,
     pub(crate) participants_file: Option<PathBuf>,
     pub(crate) window_length: Length,
     pub(crate) inside: pix_inside::Ends,
@@ -97,16 +98,26 @@ impl Config {
     /// Every fault at once.
     pub(crate) fn read(args: impl IntoIterator<Item = String>) -> Result<Self, Faults> {
         let settings = Settings::read("settlement", KEYS, args)?;
+        let inside = pix_inside::Ends::read(&settings);
+        let spi_url = settings.get::<String>("spi.url");
+        if !spi_url.starts_with("https://") {
+            settings.fault("spi.url", "does not begin with https://");
+        }
+        let spi = inside.endpoint(&spi_url);
+        let spi = spi.map_err(|error| settings.fault("spi.url", format!("cannot be called: {error}")));
+        let Ok(spi) = spi else {
+            return Err(settings.finish().expect_err("a fault was noted above"));
+        };
         let config = Self {
             listen: settings.get("listen"),
             listen_ops: settings.get("ops.listen"),
             database_url: settings.get("database.url"),
             database_owner_url: settings.get("database.owner_url"),
             nats_url: settings.get("nats.url"),
-            spi_url: settings.get("spi.url"),
+            spi,
             participants_file: settings.optional("participants.file"),
             window_length: settings.get("window.length"),
-            inside: pix_inside::Ends::read(&settings),
+            inside,
             unsafe_durability: settings.get("unsafe_durability"),
             log_format: settings.get("log.format"),
             log_level: settings.get("log.level"),

@@ -99,9 +99,7 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
     if let Some(file) = &config.participants_file {
         import::into_empty(&registrar, file).await?;
     }
-    let spi = config.inside.service(&config.spi_url);
-    let spi =
-        spi.context("spi.url is not an https origin, or inside.* are no certificate, key and authority")?;
+    let spi = config.spi.connect_lazy();
     let book = SpiBook::new(spi.clone());
     let funder = Arc::new(Funder::new(writers, clock.clone(), Arc::clone(&registrar), spi));
 

@@ -18,7 +18,7 @@ pub(crate) static METRICS: &[Metric] = &[
     Metric::gauge(
         "settlement_certificate_expires_seconds",
         "s",
-        "Until the last good certificate of an active direct participant expires; 0 when it has none.",
+        "Until the last good certificate of a direct participant expires; 0 when it has none.",
     )
     .by(&[Label::any("ispb"), Label::of("use", &["CHANNEL", "SIGNATURE"])]),
     Metric::gauge(

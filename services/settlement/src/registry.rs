@@ -239,8 +239,7 @@ impl Registrar {
             let count = registry.iter().filter(|one| one.state == state).count();
             metrics::gauge!("settlement_participants", "state" => state.as_str()).set(count as f64);
         }
-        let speaks = |one: &&Arc<Participant>| one.is_direct() && one.state == State::Active;
-        for participant in registry.iter().filter(speaks) {
+        for participant in registry.iter().filter(|one| one.is_direct()) {
             for usage in [Use::Channel, Use::Signature] {
                 let last = participant.good_until(usage, now);
                 let left = last.map_or(0.0, |last| last.since(now).as_secs_f64());

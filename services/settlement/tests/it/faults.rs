@@ -250,3 +250,21 @@ async fn a_stop_ends_streams_that_have_no_end() {
         settlement.log()
     );
 }
+
+#[tokio::test]
+async fn settings_that_cannot_work_are_told_before_anything_starts() {
+    for spi in ["http://127.0.0.1:6002", "https://", "spi"] {
+        let urls = Urls {
+            spi: spi.to_owned(),
+            ..Urls::shared().await
+        };
+        let mut settlement = TestSettlement::prepare(urls, &[]).await;
+        let status = settlement.run_to_its_end().await;
+        assert_eq!(status.code(), Some(78), "{spi}: {}", settlement.log());
+        assert!(
+            settlement.log().contains("spi.url"),
+            "{spi}: {}",
+            settlement.log()
+        );
+    }
+}

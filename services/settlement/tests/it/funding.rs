@@ -210,6 +210,46 @@ async fn an_answer_that_is_lost_is_asked_for_again_and_moves_no_money_twice() {
 }
 
 #[tokio::test]
+async fn a_refusal_is_no_end_while_an_earlier_attempt_may_still_arrive() {
+    let spi = FakeSpi::start().await;
+    let settlement = start(&spi).await;
+    spi.be(Manner::Unavailable);
+    let debit = order(A, -100);
+    refused(
+        fund(&settlement, &debit).await,
+        Code::Unavailable,
+        &format!("order {} is recorded", debit.id),
+    );
+    spi.be(Manner::Sound);
+    let asked = spi.asked().len();
+    eventually("it is asked for again, and again", SOON, || async {
+        (spi.asked().len() >= asked + 3).then_some(())
+    })
+    .await;
+    assert_eq!(settlement.ask("/status").await["funding_pending"], 1);
+    let listed = client(&settlement)
+        .list_funding(proto::ListFundingRequest::default())
+        .await
+        .expect("listed")
+        .into_inner();
+    assert_eq!(listed.orders[0].state, "ORDERED");
+    // Time goes by.
+    eventually("the refusal is believed", SOON, || async {
+        let later = "UPDATE funding_pending SET unknown_at = unknown_at - interval '30 seconds'";
+        let later = sqlx::query(later).execute(&mut settlement.owner().await).await;
+        later.expect("as owner");
+        let pending = settlement.ask("/status").await["funding_pending"].clone();
+        (pending == 0).then_some(())
+    })
+    .await;
+    let end = fund(&settlement, &debit).await.expect("known");
+    assert_eq!(
+        (end.state.as_str(), end.reason.as_str()),
+        ("REFUSED", "too little is available")
+    );
+}
+
+#[tokio::test]
 async fn orders_of_one_account_keep_their_order_and_others_do_not_wait_for_them() {
     let spi = FakeSpi::start().await;
     let settlement = start(&spi).await;
