@@ -64,6 +64,7 @@ async fn a_payment_is_found_everywhere_by_its_id_and_nobody_by_anything() {
     hostile(&switch).await;
     let metrics = scrape(&switch).await;
     declared(&metrics);
+    counted(&metrics);
 
     let home = switch.stop().await;
     let mut outputs: BTreeMap<String, String> = logs(&home.dir());
@@ -353,6 +354,58 @@ fn declared(metrics: &BTreeMap<&'static str, String>) {
                 "{service} declares {name} and does not show it after a session"
             );
         }
+    }
+}
+
+/// The two payments, by how they ended and stage by stage.
+fn counted(metrics: &BTreeMap<&'static str, String>) {
+    for (service, line) in [
+        ("spi", "spi_payments_total{state=\"settled\",reason=\"none\"} 1"),
+        ("spi", "spi_payments_total{state=\"released\",reason=\"AC06\"} 1"),
+        ("spi", "spi_payment_seconds_count{state=\"settled\"} 1"),
+        (
+            "spi",
+            "spi_stage_seconds_count{message=\"order\",stage=\"blocked\"} 2",
+        ),
+        (
+            "spi",
+            "spi_stage_seconds_count{message=\"order\",stage=\"formed\"} 2",
+        ),
+        (
+            "spi",
+            "spi_stage_seconds_count{message=\"order\",stage=\"answered\"} 2",
+        ),
+        (
+            "spi",
+            "spi_stage_seconds_count{message=\"order\",stage=\"settled\"} 2",
+        ),
+        (
+            "spi",
+            "spi_stage_seconds_count{message=\"order\",stage=\"delivered\"} ",
+        ),
+        (
+            "spi",
+            "spi_stage_seconds_count{message=\"order\",stage=\"confirmed\"} ",
+        ),
+        (
+            "spi",
+            "spi_stage_seconds_count{message=\"status\",stage=\"confirmed\"} ",
+        ),
+        (
+            "bank",
+            "bank_payments_total{direction=\"outgoing\",state=\"settled\",reason=\"none\"} 1",
+        ),
+        (
+            "bank",
+            "bank_payments_total{direction=\"outgoing\",state=\"refused\",reason=\"AC06\"} 1",
+        ),
+        (
+            "bank B",
+            "bank_payments_total{direction=\"incoming\",state=\"settled\",reason=\"none\"} 1",
+        ),
+    ] {
+        let shown = metrics[service].lines().any(|shown| shown.starts_with(line));
+        assert!(shown, "{service} does not show {line}:\n{}", metrics[service]);
     }
 }
 

@@ -11,7 +11,17 @@ use serde_json::Value;
 use crate::reference::{self, SERVICES, file};
 
 /// What a metric of ours begins with.
-const PREFIXES: [&str; 7] = ["spi_", "dict_", "bank_", "virtual_", "http_", "tls_", "sandbox_"];
+const PREFIXES: [&str; 9] = [
+    "spi_",
+    "dict_",
+    "settlement_",
+    "bank_",
+    "virtual_",
+    "participants_",
+    "http_",
+    "tls_",
+    "sandbox_",
+];
 
 fn promtool(arguments: &[&str]) {
     let output = Command::new("promtool")
