@@ -145,6 +145,7 @@ impl Funder {
                     failing = false;
                     LOOK_EVERY
                 }
+                Ok(Round::NotDue) => LOOK_EVERY,
                 Ok(Round::Ends) => {
                     failing = false;
                     continue;
@@ -182,7 +183,7 @@ impl Funder {
         let now = self.clock.now();
         let due = in_time(pg_funding::claim(&self.pool, now, now.plus(LEASE), ASKED_MAX)).await?;
         let mut asked: FuturesUnordered<_> = due.iter().map(|due| self.ask(due)).collect();
-        let mut round = Round::Nothing;
+        let mut round = Round::NotDue;
         while let Some(end) = asked.next().await {
             match end? {
                 None => round = Round::Ends,
@@ -251,8 +252,10 @@ impl Funder {
 
 /// What came of a round.
 enum Round {
-    /// There was nothing to ask for.
+    /// Every order has its end.
     Nothing,
+    /// Some have none, and it is not time to ask for them.
+    NotDue,
     /// The end of at least one order.
     Ends,
     /// No end, and why.

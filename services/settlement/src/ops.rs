@@ -17,7 +17,7 @@ use sqlx::PgPool;
 
 use crate::adapters::pg::{StoreError, in_time};
 use crate::adapters::pg_funding::Recorded;
-use crate::adapters::{pg_events, pg_funding};
+use crate::adapters::{pg_events, pg_funding, pg_registry};
 use crate::registry::Registrar;
 
 /// Orders of a list.
@@ -35,6 +35,7 @@ pub(crate) fn routes(pool: PgPool, registrar: Arc<Registrar>) -> Router {
         .route("/status", get(status))
         .route("/participants", get(participants))
         .route("/participants/{ispb}", get(participant))
+        .route("/participants/{ispb}/changes", get(changes))
         .route("/funding", get(funding))
         .with_state(Ops { pool, registrar })
 }
@@ -76,6 +77,28 @@ async fn participant(State(ops): State<Ops>, Path(ispb): Path<String>) -> Respon
     match known.and_then(|ispb| ops.registrar.get(ispb)) {
         Some(known) => Json(view(&known)).into_response(),
         None => problem(&Problem::plain(StatusCode::NOT_FOUND, "nobody has this ISPB")),
+    }
+}
+
+/// Who changed a participant, when and how; newest first.
+async fn changes(State(ops): State<Ops>, Path(ispb): Path<String>) -> Response {
+    let Ok(ispb) = Ispb::parse(ispb.as_bytes()) else {
+        return problem(&Problem::plain(StatusCode::NOT_FOUND, "nobody has this ISPB"));
+    };
+    match in_time(pg_registry::audit(&ops.pool, ispb)).await {
+        Ok(ordered) => {
+            let ordered = ordered.iter().map(|change| {
+                json!({
+                    "version": change.version,
+                    "at": change.at.to_string(),
+                    "kind": change.kind,
+                    "ordered_by": change.ordered_by,
+                    "reason": change.reason,
+                })
+            });
+            Json(json!({ "changes": ordered.collect::<Vec<_>>() })).into_response()
+        }
+        Err(error) => unavailable(&error),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pix_domain::{Money, Timestamp};
+use pix_domain::{Ispb, Money, Timestamp};
 use pix_proto::settlement_v1 as proto;
 use prost::Message as _;
 use settlement_core::registry::{Participant, Registry};
@@ -65,6 +65,37 @@ pub(crate) async fn head(pool: &PgPool) -> Result<i64, StoreError> {
 /// The next changes above a version, in order; none when there are none.
 pub(crate) async fn changes_above(pool: &PgPool, version: i64) -> Result<Vec<Stored>, StoreError> {
     changes(&mut *pool.acquire().await?, version).await
+}
+
+/// A change as it was ordered.
+pub(crate) struct Ordered {
+    pub(crate) version: i64,
+    pub(crate) at: Timestamp,
+    pub(crate) kind: String,
+    pub(crate) ordered_by: String,
+    pub(crate) reason: Option<String>,
+}
+
+/// The latest changes of a participant, newest first.
+pub(crate) async fn audit(pool: &PgPool, ispb: Ispb) -> Result<Vec<Ordered>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT version, at, kind, ordered_by, reason FROM change WHERE ispb = $1
+         ORDER BY version DESC LIMIT $2",
+    )
+    .bind(ispb.as_str())
+    .bind(PAGE_MAX)
+    .fetch_all(pool)
+    .await?;
+    let ordered = |row: &PgRow| {
+        Ok(Ordered {
+            version: row.try_get(0)?,
+            at: row.try_get::<OffsetDateTime, _>(1)?.into(),
+            kind: row.try_get(2)?,
+            ordered_by: row.try_get(3)?,
+            reason: row.try_get(4)?,
+        })
+    };
+    rows.iter().map(ordered).collect()
 }
 
 async fn changes(connection: &mut PgConnection, version: i64) -> Result<Vec<Stored>, StoreError> {
