@@ -1,22 +1,8 @@
-//! The participants of the switch and their certificates: the copy that a service authenticates by.
+//! The participants of the switch and their certificates: what a service authenticates by.
 //!
-//! For now it is read from a seed file, `participants.toml`:
-//!
-//! ```toml
-//! [[participant]]
-//! ispb = "11111111"
-//! name = "Banco Aurora"
-//! opening_balance = "1000000.00"                 # of its Conta PI; direct participants only
-//! active = true                                  # the default
-//! category = "A"                                 # of its DICT limits, A to H; A is the default
-//! channel_certificates = ["pki/11111111/channel.crt"]      # paths relative to this file
-//! signature_certificates = ["pki/11111111/signature.crt"]
-//!
-//! [[participant]]
-//! ispb = "33333333"
-//! name = "Banco Indireto"
-//! settler = "11111111"                           # an indirect participant: no Conta PI, no certificates
-//! ```
+//! The settlement service has the registry. [`copy`] keeps a copy of it in a service's own database and follows it;
+//! a switch without settlement service has a file instead ([`seed`]). Either gives [`Record`]s, of which the
+//! [`Directory`] is made; a [`Source`] says which of the two it is, and [`Current`] holds the latest directory.
 
 pub mod copy;
 mod current;

@@ -1,4 +1,20 @@
-//! The seed file, checked whole: every fault at once, each with its place.
+//! The seed file, `participants.toml`, checked whole: every fault at once, each with its place.
+//!
+//! ```toml
+//! [[participant]]
+//! ispb = "11111111"
+//! name = "Banco Aurora"
+//! opening_balance = "1000000.00"                 # of its Conta PI; direct participants only
+//! active = true                                  # the default
+//! category = "A"                                 # of its DICT limits, A to H; A is the default
+//! channel_certificates = ["pki/11111111/channel.crt"]      # paths relative to this file
+//! signature_certificates = ["pki/11111111/signature.crt"]
+//!
+//! [[participant]]
+//! ispb = "33333333"
+//! name = "Banco Indireto"
+//! settler = "11111111"                           # an indirect participant: no Conta PI, no certificates
+//! ```
 
 use std::fmt;
 use std::path::{Path, PathBuf};

@@ -10,6 +10,7 @@ mod own;
 mod pki;
 mod proxy;
 mod run;
+mod settlement;
 mod wait;
 
 use pix_runtime::Ids;
@@ -22,6 +23,7 @@ pub use pix_runtime::{ManualClock, StopSwitch};
 pub use pki::{Seat, TestPki};
 pub use proxy::{Fault, FaultProxy};
 pub use run::{Parts, parts};
+pub use settlement::Settlement;
 pub use wait::eventually;
 
 /// A prefix nobody else has, for subjects of NATS and keys of Redis: `t4f1c…`, 17 characters.

@@ -7,6 +7,7 @@ mod given_up;
 mod inside;
 mod limits;
 mod refusals;
+mod registry;
 mod repeats;
 mod support;
 mod synchronism;

@@ -103,6 +103,11 @@ impl TestDict {
 
     /// On parts that the test may kill.
     pub(crate) async fn start_on_own(parts: &OwnParts) -> Self {
+        Self::start_on_own_with(parts, &[]).await
+    }
+
+    /// The same with more settings.
+    pub(crate) async fn start_on_own_with(parts: &OwnParts, settings: &[(&str, &str)]) -> Self {
         let mut admin = PgConnection::connect(&parts.postgres.url("postgres"))
             .await
             .expect("Postgres is there");
@@ -122,7 +127,7 @@ impl TestDict {
             nats: parts.nats.url(),
             redis: parts.redis.url(),
         };
-        Self::start_on(urls, &[]).await
+        Self::start_on(urls, settings).await
     }
 
     /// On parts that are reached by these ways.

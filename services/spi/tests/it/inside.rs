@@ -27,11 +27,11 @@ fn inside_as(spi: &TestSpi, name: &str) -> SpiClient<Channel> {
     SpiClient::new(channel.expect("its files are right"))
 }
 
-fn settlement(spi: &TestSpi) -> SpiClient<Channel> {
+pub(crate) fn settlement(spi: &TestSpi) -> SpiClient<Channel> {
     inside_as(spi, "settlement")
 }
 
-fn order(id: &str, account: &str, centavos: i64) -> proto::FundRequest {
+pub(crate) fn order(id: &str, account: &str, centavos: i64) -> proto::FundRequest {
     proto::FundRequest {
         id: id.to_owned(),
         account: account.to_owned(),
@@ -40,12 +40,15 @@ fn order(id: &str, account: &str, centavos: i64) -> proto::FundRequest {
     }
 }
 
-fn uuid(n: usize) -> String {
+pub(crate) fn uuid(n: usize) -> String {
     format!("{n:08x}-7f22-52a5-8a9b-e87cd55c0f4d")
 }
 
 /// Asks until it is answered, with the same id.
-async fn fund_for_sure(client: &SpiClient<Channel>, order: &proto::FundRequest) -> proto::FundResponse {
+pub(crate) async fn fund_for_sure(
+    client: &SpiClient<Channel>,
+    order: &proto::FundRequest,
+) -> proto::FundResponse {
     eventually("the funding is answered", SOON, || async {
         match client.clone().fund(order.clone()).await {
             Ok(funded) => Some(funded.into_inner()),

@@ -11,6 +11,7 @@ mod orders;
 mod payments;
 mod reading;
 mod reasons;
+mod registry;
 mod sandbox;
 mod storm;
 mod support;

@@ -95,8 +95,23 @@ impl TestSpi {
         self.spec.args.push(format!("--{key}={value}"));
     }
 
+    /// For its next run: the participants are those of this settlement service, not those of the file.
+    pub(crate) fn follow(&mut self, settlement_url: &str) {
+        self.spec
+            .args
+            .retain(|flag| !flag.starts_with("--participants.file="));
+        self.flag("settlement.url", settlement_url);
+    }
+
     /// On parts that the test may kill.
     pub(crate) async fn start_on_own(parts: &OwnParts) -> Self {
+        let mut spi = Self::prepare_on_own(parts).await;
+        spi.run().await;
+        spi
+    }
+
+    /// The same, before it runs.
+    pub(crate) async fn prepare_on_own(parts: &OwnParts) -> Self {
         let mut admin = PgConnection::connect(&parts.postgres.url("postgres"))
             .await
             .expect("Postgres is there");
@@ -110,7 +125,7 @@ impl TestSpi {
                 .await
                 .expect("as superuser");
         }
-        Self::start_on(Urls {
+        Self::prepare(Urls {
             writer: parts.postgres.url_as("spi_app", "spi"),
             owner: parts.postgres.url("spi"),
             nats: parts.nats.url(),
