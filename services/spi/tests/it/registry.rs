@@ -16,7 +16,7 @@ use pix_xmldsig::Signer;
 use tokio::sync::RwLock;
 
 use crate::inside::{fund_for_sure, order, settlement as inside, uuid};
-use crate::support::{A, B, B_INDIRECT, C, Heard, SOON, TestSpi, get, status};
+use crate::support::{A, B, B_INDIRECT, Bank, C, Heard, SOON, TestSpi, get, status};
 
 /// How long the connections of a revoked certificate may live.
 const CUT_WITHIN: Duration = Duration::from_secs(5);
@@ -34,11 +34,16 @@ async fn following(mut spi: TestSpi, nats_url: &str) -> (TestSpi, Settlement) {
     (spi, settlement)
 }
 
+/// What the door says to a stream that there never was: 410 to those whom it knows, at once.
+async fn door(bank: &Bank) -> Option<StatusCode> {
+    let token = format!("/api/v1/out/{}/stream/0000000000000000", bank.icom.ispb);
+    bank.icom.pull(Some(&token)).await.status()
+}
+
 async fn let_in(spi: &TestSpi, ispb: &str) {
     let bank = spi.bank(ispb);
     eventually(&format!("{ispb} is let in"), SOON, || async {
-        let heard = bank.icom.pull(None).await;
-        matches!(heard, Pulled::Messages { .. }).then_some(())
+        (door(&bank).await == Some(StatusCode::GONE)).then_some(())
     })
     .await;
 }
@@ -79,10 +84,7 @@ async fn kill_settlement_nats_and_redis_and_the_spi_still_knows_everybody() {
         ),
         (&2.into(), &"2".into(), &false.into())
     );
-    assert_eq!(
-        spi.bank(C).icom.pull(None).await.status(),
-        Some(StatusCode::FORBIDDEN)
-    );
+    assert_eq!(door(&spi.bank(C)).await, Some(StatusCode::FORBIDDEN));
 
     // It is back, and the next one joins.
     settlement.run().await;
@@ -93,12 +95,23 @@ async fn kill_settlement_nats_and_redis_and_the_spi_still_knows_everybody() {
     parts.stop().await;
 }
 
+/// Until so many are open.
+async fn connections(spi: &TestSpi, count: usize) {
+    eventually(&format!("{count} connections are open"), SOON, || async {
+        let (_, metrics) = get(spi.ops, "/metrics").await;
+        let line = format!("http_connections_open {count}\n");
+        metrics.contains(&line).then_some(())
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_revoked_channel_certificate_is_cut_in_the_midst_of_a_long_poll() {
     let (spi, settlement) = shared().await;
     let (a, b) = (spi.bank(A), spi.bank(B));
     // A rests on an open connection; B waits in one long poll after the other.
     a.post(a.pacs_008(vec![a.order(C, "1.00")])).await;
+    connections(&spi, 1).await;
     let polls = tokio::spawn({
         let icom = b.icom.clone();
         async move {
@@ -111,11 +124,7 @@ async fn a_revoked_channel_certificate_is_cut_in_the_midst_of_a_long_poll() {
             }
         }
     });
-    eventually("B waits in a long poll", SOON, || async {
-        let (_, metrics) = get(spi.ops, "/metrics").await;
-        metrics.contains("http_connections_open 2").then_some(())
-    })
-    .await;
+    connections(&spi, 2).await;
     settlement.revoke(B, "CHANNEL").await;
     let ended = tokio::time::timeout(CUT_WITHIN, polls).await.expect("in time");
     let ended = ended.expect("no panic");
@@ -125,13 +134,10 @@ async fn a_revoked_channel_certificate_is_cut_in_the_midst_of_a_long_poll() {
         metrics.contains("http_connections_dismissed_total 1"),
         "{metrics}"
     );
-    assert!(metrics.contains("http_connections_open 1"), "{metrics}");
+    connections(&spi, 1).await;
     // As for any stranger.
     for revoked in [&b, &spi.bank(B)] {
-        assert_eq!(
-            revoked.icom.pull(None).await.status(),
-            Some(StatusCode::FORBIDDEN)
-        );
+        assert_eq!(door(revoked).await, Some(StatusCode::FORBIDDEN));
     }
     assert!(spi.log().contains("not registered for any participant"));
     // Another pair lets it in again.
@@ -142,8 +148,7 @@ async fn a_revoked_channel_certificate_is_cut_in_the_midst_of_a_long_poll() {
     let mut renewed = spi.bank(B);
     renewed.icom.client = client(&spi, &identity);
     eventually("the new certificate is known", SOON, || async {
-        let heard = renewed.icom.pull(None).await;
-        matches!(heard, Pulled::Messages { .. }).then_some(())
+        (door(&renewed).await == Some(StatusCode::GONE)).then_some(())
     })
     .await;
 }
@@ -155,8 +160,7 @@ async fn who_is_suspended_is_refused_at_the_door_and_as_receiver_and_goes_on_whe
     settlement.suspend(B).await;
     let (a, b) = (spi.bank(A), spi.bank(B));
     eventually("B is refused", SOON, || async {
-        let refused = b.icom.pull(None).await.status() == Some(StatusCode::FORBIDDEN);
-        refused.then_some(())
+        (door(&b).await == Some(StatusCode::FORBIDDEN)).then_some(())
     })
     .await;
     assert!(spi.log().contains("the participant is not active"));
@@ -269,7 +273,7 @@ async fn a_rotation_under_load_drops_nothing_and_doubles_nothing() {
         sent.extend(sender.await.expect("no panic"));
     }
 
-    assert_eq!(a.icom.pull(None).await.status(), Some(StatusCode::FORBIDDEN));
+    assert_eq!(door(&a).await, Some(StatusCode::FORBIDDEN));
     let count = i64::try_from(sent.len()).expect("not so many");
     assert_eq!(
         spi.count("SELECT count(*) FROM message_in").await,
