@@ -242,9 +242,9 @@ async fn a_rotation_under_load_drops_nothing_and_doubles_nothing() {
     let last = settlement
         .add_certificate(A, "SIGNATURE", &signature.certificate_pem)
         .await;
+    let version = last.version.to_string();
     eventually("the new pair is known", SOON, || async {
-        let version = &spi.ask("/status").await["participants_version"];
-        (*version == last.version.to_string()).then_some(())
+        (spi.ask("/status").await["participants_version"] == *version).then_some(())
     })
     .await;
     more("both pairs are good").await;
