@@ -230,6 +230,36 @@ mod tests {
         assert!(!read.is_usable(last.plus(Duration::from_micros(1))));
     }
 
+    /// A key on a curve, which the SPB does not have.
+    const CURVE: &str = "\
+-----BEGIN CERTIFICATE-----
+MIIBcDCCARegAwIBAgIUeqsmzKZs6DQJaLClW74K1I9RDacwCgYIKoZIzj0EAwIw
+DTELMAkGA1UEAwwCZWMwIBcNMjYxMTIxMTYwMjE4WhgPMjEyNjEwMjgxNjAyMTha
+MA0xCzAJBgNVBAMMAmVjMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE5J4DlBu4
+mbc+zTPgPVnXcJkzIWKlAgBapFMVXno9P3XsbgyQNdMZ4xcT3C4CdUc7jo5JF5P2
+kGueE9CXJL0R3qNTMFEwHQYDVR0OBBYEFF0As0r9/Tw3Tuqd/dlbItTZa963MB8G
+A1UdIwQYMBaAFF0As0r9/Tw3Tuqd/dlbItTZa963MA8GA1UdEwEB/wQFMAMBAf8w
+CgYIKoZIzj0EAwIDRwAwRAIgAaQMkIblwzjb3J4HdHhDEcjyz/u8GyoAYZx+jOuw
+uNwCIBKDaJObXpaoEecIYbvQTEx3nX8Xf12FuufDx6NPXScD
+-----END CERTIFICATE-----
+";
+    /// RSA of 1024 bits.
+    const WEAK: &str = "\
+-----BEGIN CERTIFICATE-----
+MIIB/DCCAWWgAwIBAgIUDPiI7L/MseEVrF2F1tl+vLxsrawwDQYJKoZIhvcNAQEL
+BQAwDzENMAsGA1UEAwwEd2VhazAgFw0yNjExMjExNjAyMTlaGA8yMTI2MTAyODE2
+MDIxOVowDzENMAsGA1UEAwwEd2VhazCBnzANBgkqhkiG9w0BAQEFAAOBjQAwgYkC
+gYEAvaVuXu1aQnZudffxfWYlGJb86/SBEcyUYvGctE4WG/GsY031WuVUbh4+EEPl
+jFCrWLtB617rmUA3IPG5/cFBXXDHIWxAdFmukUlDIKO9DZ9urHjIv/8bVS22aLDc
+nJuykkla01wixX1lHwXCuDlfZjj8EKGbn7noK2NJTZW0/6UCAwEAAaNTMFEwHQYD
+VR0OBBYEFOz1fuxrOQ9OzmAwlGbi/m9ukpxdMB8GA1UdIwQYMBaAFOz1fuxrOQ9O
+zmAwlGbi/m9ukpxdMA8GA1UdEwEB/wQFMAMBAf8wDQYJKoZIhvcNAQELBQADgYEA
+QcX5xwzuNXgdflYJDDAc+eTH94DDAjRNxMJCsM21w5b2kEAwelMU2DABK1x8ufyk
+11dvqDy5Kndm2AIkSK4OGcQdGLzHtiqV/Z+cSVQiTXF5I7TbMvIn0ovOLhd5YuSn
+k3bM/f//eHhAIfGXe1CsAhmIg1+pCNpu/VNW4qLq1To=
+-----END CERTIFICATE-----
+";
+
     #[test]
     fn what_is_no_certificate_is_told_apart() {
         let read = |der: &[u8]| Certificate::from_der(Use::Signature, der).expect_err("none");
@@ -244,6 +274,10 @@ mod tests {
         ] {
             let none = Certificate::from_pem(Use::Channel, text).expect_err("none");
             assert_eq!(none, KeyError::Certificate.into());
+        }
+        for text in [CURVE, WEAK] {
+            let other = Certificate::from_pem(Use::Signature, text).expect_err("no key of ours");
+            assert_eq!(other, KeyError::Algorithm.into());
         }
     }
 }

@@ -13,6 +13,7 @@ use settlement_core::registry::{Command, NewParticipant, Participant, Refusal};
 use tonic::{Request, Response, Status};
 
 use super::{Inside, WRITERS, invalid, stopping, unavailable};
+use crate::adapters::pg::in_time;
 use crate::adapters::pg_registry::{self, Stored};
 use crate::registry::Failure;
 use crate::wire;
@@ -44,9 +45,8 @@ impl Participants for Inside {
                 "this is registry {id}, not the one that the copy is of; begin a copy of it at 0"
             )));
         }
-        let head = pg_registry::head(&self.pool)
-            .await
-            .map_err(|error| unavailable(&error))?;
+        let head = in_time(pg_registry::head(&self.pool)).await;
+        let head = head.map_err(|error| unavailable(&error))?;
         if !(0..=head).contains(&after) {
             return Err(Status::out_of_range(format!(
                 "the registry ends at version {head}; version {after} was never given here"
@@ -190,7 +190,7 @@ impl Inside {
                     () = stop.stopped() => return Err(stopping()),
                     news = heads.wait_for(|head| *head > after) => drop(news.map_err(|_| stopping())?),
                 }
-                let page = pg_registry::changes_above(&pool, after).await;
+                let page = in_time(pg_registry::changes_above(&pool, after)).await;
                 let page = page.map_err(|error| unavailable(&error))?;
                 let last = page.last().map_or(after, |stored| stored.version);
                 let changes = page.into_iter().map(move |stored| Ok(change(&registry, stored)));
