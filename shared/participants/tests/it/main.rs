@@ -4,6 +4,7 @@
 
 mod copy;
 mod registry;
+mod source;
 
 use std::fs;
 use std::path::Path;
