@@ -23,6 +23,7 @@ mod probe;
 mod process;
 mod redis;
 mod user;
+mod versions;
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::io;
@@ -41,6 +42,7 @@ pub use probe::Probe;
 pub use process::{Process, ProcessSpec, Signal};
 pub use redis::Redis;
 pub use user::RunAs;
+pub use versions::{Installed, Version, installed};
 
 /// How long a part may take to answer its probe: crash recovery of a big WAL is inside.
 pub const READY_WITHIN: Duration = Duration::from_secs(60);

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use crate::PartError;
 
-const POSTGRES_PACKAGE: &str = "postgresql-15";
-const REDIS_PACKAGE: &str = "redis-server";
-const NATS_PACKAGE: &str = "nats-server";
+pub(crate) const POSTGRES_PACKAGE: &str = "postgresql-15";
+pub(crate) const REDIS_PACKAGE: &str = "redis-server";
+pub(crate) const NATS_PACKAGE: &str = "nats-server";
 
 /// A package that has to be installed first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,8 +41,22 @@ pub fn missing() -> Vec<Missing> {
     found.into_iter().filter_map(missing).collect()
 }
 
-/// A program of Postgres: the newest version that Debian installed, else from `PATH`.
+/// Names the folder of Postgres' programs, for those who have another than Debian's.
+const POSTGRES_BIN: &str = "PIX_POSTGRES_BIN";
+
+/// A program of Postgres: from the folder that the environment names, else the newest version that Debian installed,
+/// else from `PATH`.
 pub(crate) fn postgres_program(name: &str) -> Result<PathBuf, PartError> {
+    if let Some(folder) = std::env::var_os(POSTGRES_BIN) {
+        let program = Path::new(&folder).join(name);
+        return match program.is_file() {
+            true => Ok(program),
+            false => Err(PartError::NotInstalled {
+                program: program.display().to_string(),
+                package: POSTGRES_PACKAGE,
+            }),
+        };
+    }
     let version = |folder: &Path| folder.file_name()?.to_str()?.parse::<u32>().ok();
     let mut installed: Vec<_> = std::fs::read_dir("/usr/lib/postgresql")
         .into_iter()

@@ -21,7 +21,10 @@ const POSTGRES: &str = "postgres";
 
 impl RunAs {
     /// User `postgres` when we are root, nobody else otherwise.
-    pub(crate) fn postgres() -> Result<Option<Self>, PartError> {
+    ///
+    /// # Errors
+    /// [`PartError::NoSuchUser`] when we are root and there is none.
+    pub fn postgres() -> Result<Option<Self>, PartError> {
         if !we_are_root() {
             return Ok(None);
         }

@@ -1,16 +1,20 @@
 //! What one may type.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
-use pix_domain::{EndToEndId, Ispb, Key, KeyType, Money};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use pix_domain::{Category, EndToEndId, Ispb, Key, KeyType, Money, Timestamp};
+
+use crate::{help, signed};
 
 /// Where the instance of a clone lives, from its root.
 pub(crate) const DEFAULT_DIR: &str = ".pix";
 
 /// Runs the PIX switch with two banks on this machine, and asks them questions.
 #[derive(Debug, Parser)]
-#[command(name = "pix", version, arg_required_else_help = true)]
+#[command(name = "pix", version, arg_required_else_help = true, after_long_help = help::PIX)]
 pub(crate) struct Arguments {
     /// Folder that holds everything of one instance.
     #[arg(long, global = true, env = "PIX_DIR", default_value = DEFAULT_DIR)]
@@ -32,16 +36,20 @@ pub(crate) enum Command {
         #[arg(long)]
         purge: bool,
     },
-    /// List the processes with pid, port and health.
-    Status {
-        /// For programs.
-        #[arg(long)]
-        json: bool,
-    },
+    /// What runs: health, versions, ports, what waits and how much goes through.
+    #[command(after_help = help::STATUS)]
+    Status(Status),
+    /// What is missing or wrong on this machine and in this instance, each with its fix.
+    #[command(after_help = help::DOCTOR)]
+    Doctor(Doctor),
+    /// What the services and parts have written, in the order of time.
+    #[command(after_help = help::LOGS)]
+    Logs(Logs),
     /// Pay from an account of a bank to a key, or to an account of another bank, and print what happened.
     #[command(after_help = PAY_EXAMPLES)]
     Pay(Pay),
-    /// Print one payment as payer bank, switch and receiver bank saw it.
+    /// Where is my Pix: one payment as payer bank, switch and receiver bank know it, and what happens next.
+    #[command(after_help = help::PAYMENT)]
     Payment {
         /// The 32 characters that name the payment.
         #[arg(value_name = "E2EID", value_parser = |text: &str| EndToEndId::parse(text.as_bytes()))]
@@ -69,10 +77,278 @@ pub(crate) enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
         arguments: Vec<std::ffi::OsString>,
     },
+    /// Who takes part: add, show, certificates, suspend, resume, money into and out of the Conta PI.
+    #[command(after_help = help::PARTICIPANT)]
+    Participant {
+        #[command(subcommand)]
+        command: ParticipantCommand,
+    },
+    /// What was settled, window by window, with its proof.
+    #[command(after_help = help::WINDOW)]
+    Window {
+        #[command(subcommand)]
+        command: WindowCommand,
+    },
+    /// What every Conta PI holds.
+    #[command(after_help = help::BALANCE)]
+    Balance {
+        /// Then each change, until Ctrl-C.
+        #[arg(long)]
+        watch: bool,
+        /// For programs.
+        #[arg(long)]
+        json: bool,
+    },
     /// Certificates and their private keys.
     Pki {
         #[command(subcommand)]
         command: Pki,
+    },
+    /// Completion of commands and options for your shell, on standard output.
+    #[command(after_help = help::COMPLETIONS)]
+    Completions {
+        /// For which shell.
+        shell: Shell,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    /// For programs.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Over how long rates are counted; 0 leaves them out and answers at once.
+    #[arg(long, value_name = "SECONDS", default_value = "0.5", value_parser = seconds)]
+    pub(crate) over: Duration,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// Below so much free disk, in GiB, a warning is due.
+    #[arg(long, value_name = "GIB", default_value_t = crate::doctor::COMFORT_GIB)]
+    pub(crate) free_gib: f64,
+    /// As if the machine's clock said so, like 2026-11-21T15:00:00.000Z.
+    #[arg(long, value_name = "TIME", hide_short_help = true,
+        value_parser = |text: &str| Timestamp::parse(text.as_bytes()))]
+    pub(crate) now: Option<Timestamp>,
+    /// For programs.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Logs {
+    /// Of this one only.
+    pub(crate) service: Option<String>,
+    /// Lines about this payment only, however old.
+    #[arg(long, value_name = "E2EID", value_parser = |text: &str| EndToEndId::parse(text.as_bytes()))]
+    pub(crate) e2e: Option<EndToEndId>,
+    /// The last so many.
+    #[arg(long, short = 'n', default_value = "50")]
+    pub(crate) lines: Option<usize>,
+    /// Then whatever is written, until Ctrl-C.
+    #[arg(long, short)]
+    pub(crate) follow: bool,
+    /// One JSON object a line.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ParticipantCommand {
+    /// A new participant.
+    #[command(after_help = help::PARTICIPANT)]
+    Add(ParticipantAdd),
+    /// One participant.
+    Show(ParticipantNamed),
+    /// Everybody who takes part.
+    List {
+        /// For programs.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Its certificates; one more with --add.
+    Certs(ParticipantCerts),
+    /// Declare a certificate bad, for ever.
+    Revoke(ParticipantRevoke),
+    /// Keep it out until it is resumed.
+    Suspend(ParticipantSuspend),
+    /// Let a suspended one back in.
+    Resume(ParticipantNamed),
+    /// Put money into its Conta PI, or take some out.
+    #[command(after_help = help::PARTICIPANT)]
+    Fund(ParticipantFund),
+}
+
+/// An ISPB on the command line.
+fn ispb(text: &str) -> Result<Ispb, String> {
+    Ispb::parse(text.as_bytes())
+        .map_err(|why| format!("{why}: an ISPB is eight of 0-9 and A-Z, like 33333333"))
+}
+
+fn category(text: &str) -> Result<Category, String> {
+    Category::parse(text.to_ascii_uppercase().as_bytes())
+        .map_err(|_| "a category is one of A to H".to_owned())
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text
+        .parse()
+        .map_err(|_| "a number of seconds, like 0.5".to_owned())?;
+    Duration::try_from_secs_f64(seconds).map_err(|_| "a number of seconds from 0 on, like 0.5".to_owned())
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ParticipantNamed {
+    /// Its ISPB.
+    #[arg(value_name = "ISPB", value_parser = ispb)]
+    pub(crate) ispb: Ispb,
+    /// For programs.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ParticipantAdd {
+    /// Its ISPB: eight of 0-9 and A-Z.
+    #[arg(long, value_parser = ispb)]
+    pub(crate) ispb: Ispb,
+    /// Its name, for people.
+    #[arg(long)]
+    pub(crate) name: String,
+    /// Who settles for it (liquidante), by ISPB: then it is indirect, without Conta PI and certificates.
+    #[arg(long, value_parser = ispb, conflicts_with_all = ["channel_cert", "signature_cert"])]
+    pub(crate) settler: Option<Ispb>,
+    /// How many keys its customers may look up in the DICT: A (25,000 a minute) to H (2).
+    #[arg(long, default_value = "A", value_parser = category)]
+    pub(crate) category: Category,
+    /// PEM file with the certificate of its TLS channel; several when one follows another.
+    #[arg(long, value_name = "FILE", required_unless_present = "settler")]
+    pub(crate) channel_cert: Vec<PathBuf>,
+    /// PEM file with the certificate that it signs with, likewise.
+    #[arg(long, value_name = "FILE", required_unless_present = "settler")]
+    pub(crate) signature_cert: Vec<PathBuf>,
+    /// Tell when its Conta PI has less available than this, in reais.
+    #[arg(long, value_name = "AMOUNT", value_parser = |text: &str| Money::parse(text.as_bytes()))]
+    pub(crate) low_liquidity: Option<Money>,
+    /// For programs.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What a certificate is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CertificateUse {
+    /// The TLS channel.
+    Channel,
+    /// The signature of messages.
+    Signature,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ParticipantCerts {
+    /// Its ISPB.
+    #[arg(value_name = "ISPB", value_parser = ispb)]
+    pub(crate) ispb: Ispb,
+    /// PEM file with one certificate more; those there are stay good.
+    #[arg(long, value_name = "FILE", requires = "use_for")]
+    pub(crate) add: Option<PathBuf>,
+    /// What the added one is for.
+    #[arg(long = "use", value_name = "USE", requires = "add", ignore_case = true)]
+    pub(crate) use_for: Option<CertificateUse>,
+    /// For programs.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ParticipantRevoke {
+    /// Its ISPB.
+    #[arg(value_name = "ISPB", value_parser = ispb)]
+    pub(crate) ispb: Ispb,
+    /// The certificate's, as `pix participant certs` shows it: eight digits or more.
+    #[arg(long)]
+    pub(crate) fingerprint: String,
+    /// Why, for the audit.
+    #[arg(long, default_value = "")]
+    pub(crate) reason: String,
+    /// For programs.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ParticipantSuspend {
+    /// Its ISPB.
+    #[arg(value_name = "ISPB", value_parser = ispb)]
+    pub(crate) ispb: Ispb,
+    /// Why, for the audit.
+    #[arg(long, default_value = "")]
+    pub(crate) reason: String,
+    /// For programs.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ParticipantFund {
+    /// Its ISPB.
+    #[arg(long, value_parser = ispb)]
+    pub(crate) ispb: Ispb,
+    /// In reais, like 1000.00; below zero takes out.
+    #[arg(long, allow_hyphen_values = true, value_parser = signed::parse)]
+    pub(crate) amount: i64,
+    /// Names the order (UUID): given again, it does nothing and answers as the first time. Drawn unless given.
+    #[arg(long, value_name = "UUID", value_parser = uuid)]
+    pub(crate) id: Option<String>,
+    /// Why, for the audit.
+    #[arg(long, default_value = "pix participant fund")]
+    pub(crate) note: String,
+    /// For programs.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// 8-4-4-4-12 hexadecimal digits.
+fn uuid(text: &str) -> Result<String, String> {
+    let parts: Vec<_> = text.split('-').collect();
+    let holds = parts.iter().map(|part| part.len()).eq([8, 4, 4, 4, 12])
+        && parts
+            .iter()
+            .all(|part| part.bytes().all(|b| b.is_ascii_hexdigit()));
+    match holds {
+        true => Ok(text.to_ascii_lowercase()),
+        false => Err("a UUID has 8-4-4-4-12 hexadecimal digits".to_owned()),
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum WindowCommand {
+    /// The newest windows.
+    List {
+        /// Of this day only, as YYYY-MM-DD.
+        #[arg(long, value_name = "DATE", default_value = "")]
+        date: String,
+        /// At most so many.
+        #[arg(long, default_value = "20")]
+        limit: u32,
+        /// For programs.
+        #[arg(long)]
+        json: bool,
+    },
+    /// One window, by participant, with its proof.
+    Show {
+        /// Its number; the open one unless given.
+        number: Option<i64>,
+        /// For programs.
+        #[arg(long)]
+        json: bool,
+    },
+    /// End the open window now, and show it closed and proven.
+    Close {
+        /// For programs.
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -333,6 +609,71 @@ mod tests {
     fn the_surface_is_consistent() {
         use clap::CommandFactory as _;
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_help_with_examples() {
+        use clap::CommandFactory as _;
+        let mut command = Arguments::command();
+        for name in [
+            "status",
+            "doctor",
+            "logs",
+            "payment",
+            "participant",
+            "window",
+            "balance",
+            "pay",
+            "key",
+            "virtual",
+            "completions",
+        ] {
+            let sub = command.find_subcommand_mut(name).expect("it is there");
+            let help = sub.render_help().to_string();
+            assert!(
+                help.contains("Examples:") && help.contains(&format!("pix {name}")),
+                "{help}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_direct_participant_has_certificates_and_an_indirect_one_a_settler() {
+        let parse = |extra: &[&str]| {
+            let words = ["pix", "participant", "add", "--ispb", "44444444", "--name", "N"];
+            Arguments::try_parse_from(words.iter().chain(extra)).map_err(|error| error.to_string())
+        };
+        let both = ["--channel-cert", "a", "--signature-cert", "b"];
+        assert!(parse(&both).is_ok());
+        assert!(parse(&["--settler", "11111111"]).is_ok());
+        let error = parse(&[]).expect_err("neither");
+        assert!(error.contains("--channel-cert"), "{error}");
+        assert!(parse(&[&both[..], &["--settler", "11111111"]].concat()).is_err());
+    }
+
+    #[test]
+    fn money_is_taken_out_with_a_minus() {
+        let parse = |amount: &str| {
+            Arguments::try_parse_from([
+                "pix",
+                "participant",
+                "fund",
+                "--ispb",
+                "44444444",
+                "--amount",
+                amount,
+            ])
+        };
+        let Command::Participant {
+            command: ParticipantCommand::Fund(fund),
+        } = parse("-250.00").expect("parses").command
+        else {
+            panic!("another command")
+        };
+        assert_eq!(fund.amount, -25_000);
+        for wrong in ["0.00", "1.234", "ten"] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -13,6 +13,9 @@ pub(crate) const ROLES: [&str; 2] = [SPI_ROLE, DICT_ROLE];
 const SPI_ROLE: &str = "spi_app";
 const DICT_ROLE: &str = "dict_app";
 
+/// One may ask here where a payment is (`pix logs --e2e`): its steps are logged.
+const LOG_LEVEL: &str = "info,payment=debug";
+
 /// What every service of the instance reaches.
 pub(crate) struct Parts<'a> {
     pub(crate) postgres: &'a Postgres,
@@ -46,6 +49,7 @@ pub(crate) fn write_spi(place: &Place, parts: &Parts<'_>) -> anyhow::Result<Path
             ("inside.key", pki("inside/spi.key")),
             ("inside.ca", pki("inside/ca.crt")),
             ("log.format", "json".into()),
+            ("log.level", LOG_LEVEL.into()),
         ],
     )
 }
@@ -76,6 +80,7 @@ pub(crate) fn write_dict(place: &Place, parts: &Parts<'_>) -> anyhow::Result<Pat
             ("inside.key", pki("inside/dict.key")),
             ("inside.ca", pki("inside/ca.crt")),
             ("log.format", "json".into()),
+            ("log.level", LOG_LEVEL.into()),
         ],
     )
 }
@@ -104,6 +109,7 @@ pub(crate) fn write_virtual(place: &Place) -> anyhow::Result<PathBuf> {
             ),
             ("listen.ops", format!("127.0.0.1:{}", ports.virtual_ops())),
             ("log.format", "json".into()),
+            ("log.level", LOG_LEVEL.into()),
         ],
     )
 }
@@ -149,6 +155,7 @@ pub(crate) fn write_bank(
             ("indirect", indirect.join(",")),
             ("indirect_balance", INDIRECT_BALANCE.to_string()),
             ("log.format", "json".into()),
+            ("log.level", LOG_LEVEL.into()),
         ],
     )
 }

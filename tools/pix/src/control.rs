@@ -1,13 +1,10 @@
-//! `down` and `status`: what one asks a running instance from another terminal.
+//! `down`: stops a running instance from another terminal.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use serde_json::json;
 
-use crate::board;
-use crate::http::Http;
 use crate::orphans;
 use crate::place::{Held, Place};
 
@@ -77,67 +74,4 @@ fn send_terminate(pid: u32) -> anyhow::Result<()> {
         bail!("process {pid} cannot be signalled ({error}): stop it as the user who started it");
     }
     Ok(())
-}
-
-pub(crate) async fn status(place: &Place, as_json: bool) -> anyhow::Result<ExitCode> {
-    let dir = place.dir.display();
-    let running = place.running_pid();
-    let snapshot = running.and_then(|_| board::read(place));
-    let http = Http::new();
-    let mut rows = Vec::new();
-    for entry in snapshot.iter().flat_map(|snapshot| &snapshot.processes) {
-        let health = match entry.pid {
-            None => "restarting".to_owned(),
-            Some(_) if !entry.http && entry.ready => "ready".to_owned(),
-            Some(_) if !entry.http => "starting".to_owned(),
-            Some(_) => match http.get(entry.port, "/readyz").await {
-                Ok(answer) if answer.is_success() => "ready".to_owned(),
-                Ok(answer) => format!("not ready ({})", answer.status),
-                Err(_) => "silent".to_owned(),
-            },
-        };
-        rows.push((entry, health));
-    }
-    let ready = snapshot.as_ref().is_some_and(|snapshot| snapshot.ready);
-    if as_json {
-        let processes: Vec<_> = rows
-            .iter()
-            .map(|(entry, health)| {
-                json!({"name": entry.name, "pid": entry.pid, "port": entry.port, "restarts": entry.restarts, "health": health})
-            })
-            .collect();
-        outln!(
-            "{:#}",
-            json!({"dir": place.dir, "pid": running, "ready": ready, "processes": processes})
-        );
-    } else if let Some(pid) = running {
-        outln!(
-            "pix (process {pid}) in {dir}{}",
-            if ready { "" } else { ", starting" }
-        );
-        outln!(
-            "  {:<16} {:>8} {:>6} {:>9}  health",
-            "process",
-            "pid",
-            "port",
-            "restarts"
-        );
-        for (entry, health) in &rows {
-            let pid = entry.pid.map_or("-".to_owned(), |pid| pid.to_string());
-            outln!(
-                "  {:<16} {pid:>8} {:>6} {:>9}  {health}",
-                entry.name,
-                entry.port,
-                entry.restarts
-            );
-        }
-    } else {
-        outln!("nothing runs in {dir}: start it with `pix up`");
-    }
-    let healthy = running.is_some() && ready && rows.iter().all(|(_, health)| health == "ready");
-    Ok(if healthy {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
 }

@@ -88,6 +88,12 @@ impl Http {
         self.post(port, path, body, Some(key)).await
     }
 
+    /// A page that is not JSON, as `/metrics` is.
+    pub(crate) async fn text(&self, port: u16, path: &str) -> Result<String, Silent> {
+        let (_, body) = self.exchange("GET", port, path, None, Bytes::new()).await?;
+        Ok(String::from_utf8_lossy(&body).into_owned())
+    }
+
     async fn send(
         &self,
         method: &str,
@@ -96,6 +102,21 @@ impl Http {
         key: Option<&str>,
         body: Bytes,
     ) -> Result<Answer, Silent> {
+        let (status, body) = self.exchange(method, port, path, key, body).await?;
+        Ok(Answer {
+            status,
+            body: serde_json::from_slice(&body).unwrap_or(Value::Null),
+        })
+    }
+
+    async fn exchange(
+        &self,
+        method: &str,
+        port: u16,
+        path: &str,
+        key: Option<&str>,
+        body: Bytes,
+    ) -> Result<(u16, Bytes), Silent> {
         let address = format!("127.0.0.1:{port}");
         let silent = |why: String| Silent {
             address: address.clone(),
@@ -124,10 +145,7 @@ impl Http {
                 .await
                 .map_err(|error| error.to_string())?
                 .to_bytes();
-            Ok(Answer {
-                status,
-                body: serde_json::from_slice(&body).unwrap_or(Value::Null),
-            })
+            Ok((status, body))
         };
         tokio::time::timeout(ANSWER_WITHIN, exchange)
             .await

@@ -9,7 +9,7 @@ use pix_inside::Ends;
 use pix_proto::dict_v1::dict_client::DictClient;
 use pix_proto::dict_v1::{Entry, ListByParticipantRequest, ResolveRequest};
 use tonic::Code;
-use tonic::transport::Channel;
+use tonic::transport::{Channel, Endpoint};
 
 use crate::place::Place;
 
@@ -27,22 +27,8 @@ impl Inside {
     /// # Errors
     /// When there is no instance here, or it does not run.
     pub(crate) async fn connect(place: &Place) -> anyhow::Result<Self> {
-        let folder = place.path("pki/inside");
-        let ends = Ends::from_pem(
-            read(&folder, &format!("{NAME}.crt"))?,
-            read(&folder, &format!("{NAME}.key"))?,
-            read(&folder, "ca.crt")?,
-        );
         let port = place.ports.dict_inside();
-        let damaged = || {
-            format!(
-                "the PKI in {} cannot be used: `pix down --purge` forgets it",
-                folder.display()
-            )
-        };
-        let channel = ends
-            .endpoint(&format!("https://127.0.0.1:{port}"))
-            .with_context(damaged)?
+        let channel = endpoint(place, port)?
             .timeout(ANSWER_WITHIN)
             .connect()
             .await
@@ -75,6 +61,26 @@ impl Inside {
         }
         Ok(all)
     }
+}
+
+/// Where a service of ours listens inside, with our certificate to show.
+///
+/// # Errors
+/// When there is no PKI here, or it cannot be used.
+pub(crate) fn endpoint(place: &Place, port: u16) -> anyhow::Result<Endpoint> {
+    let folder = place.path("pki/inside");
+    let ends = Ends::from_pem(
+        read(&folder, &format!("{NAME}.crt"))?,
+        read(&folder, &format!("{NAME}.key"))?,
+        read(&folder, "ca.crt")?,
+    );
+    let origin = format!("https://127.0.0.1:{port}");
+    ends.endpoint(&origin).with_context(|| {
+        format!(
+            "the PKI in {} cannot be used: `pix down --purge` forgets it",
+            folder.display()
+        )
+    })
 }
 
 fn refused(status: &tonic::Status) -> anyhow::Error {

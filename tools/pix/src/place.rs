@@ -299,15 +299,17 @@ pub(crate) struct Ports {
 const OFFSET_STEP: u16 = 440;
 
 /// Every port we open, by the name of its use.
-const USES: [(&str, u16); 14] = [
+const USES: [(&str, u16); 16] = [
     ("dict", 4001),
     ("dict, checkKeys", 4011),
     ("dict, inside", 6001),
     ("dict, operations", 5001),
     ("spi, primary channel", 4002),
     ("spi, secondary channel", 4012),
-    ("spi, inside", 6002),
     ("spi, operations", 5002),
+    ("spi, inside", 6002),
+    ("settlement, inside", 4003),
+    ("settlement, operations", 5003),
     ("virtual participants", 5009),
     ("bank A", 4101),
     ("bank B", 4102),
@@ -361,6 +363,17 @@ impl Ports {
     pub(crate) fn virtual_ops(self) -> u16 {
         self.plus(5009)
     }
+    /// gRPC, for the switch's own use.
+    pub(crate) fn settlement(self) -> u16 {
+        self.plus(4003)
+    }
+    pub(crate) fn settlement_ops(self) -> u16 {
+        self.plus(5003)
+    }
+    /// gRPC, for the switch's own use.
+    pub(crate) fn spi_inside(self) -> u16 {
+        self.plus(6002)
+    }
     /// `index` from zero.
     pub(crate) fn bank(self, index: u16) -> u16 {
         self.plus(4101 + index)
@@ -373,6 +386,35 @@ impl Ports {
     }
     pub(crate) fn nats(self) -> u16 {
         self.plus(4222)
+    }
+
+    /// Every port of the process of this name, with its use; none for a name that we do not know.
+    pub(crate) fn of(self, process: &str) -> Vec<(&'static str, u16)> {
+        match process {
+            "dict" => vec![
+                ("api", self.dict()),
+                ("check_keys", self.dict_np()),
+                ("inside", self.dict_inside()),
+                ("operations", self.dict_ops()),
+            ],
+            "spi" => vec![
+                ("primary", self.spi_primary()),
+                ("secondary", self.spi_secondary()),
+                ("inside", self.spi_inside()),
+                ("operations", self.spi_ops()),
+            ],
+            "settlement" => vec![
+                ("inside", self.settlement()),
+                ("operations", self.settlement_ops()),
+            ],
+            _ => Vec::new(),
+        }
+    }
+
+    /// Every port that another program holds, with its use.
+    pub(crate) fn all_busy(self) -> Vec<(&'static str, u16)> {
+        let all = USES.iter().map(|(name, base)| (*name, self.plus(*base)));
+        all.filter(|(_, port)| !is_free(*port)).collect()
     }
 
     /// The first port that another program holds, with its use.

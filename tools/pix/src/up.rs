@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use crate::board::Board;
 use crate::cli;
 use crate::configs::{self, Parts};
+use crate::doctor::{self, Verdict};
 use crate::http::Http;
 use crate::inside;
 use crate::orphans;
@@ -47,17 +48,10 @@ pub(crate) async fn up(place: Place, options: &cli::Up) -> anyhow::Result<ExitCo
         }
     };
 
-    let mut missing = pix_parts::missing().into_iter();
-    if let Some(first) = missing.next() {
-        let packages: Vec<_> = std::iter::once(first)
-            .chain(missing)
-            .map(|missing| missing.package)
-            .collect();
-        bail!(
-            "{} not installed: run `make run`, which installs without starting any daemon, or `apt-get install {}`",
-            packages.join(", "),
-            packages.join(" ")
-        );
+    for found in [doctor::programs(), doctor::disk(&place.dir, 0.0)] {
+        if found.verdict == Verdict::Fault {
+            bail!("{}", found.sentence());
+        }
     }
     place.create()?;
     let _held = place.hold()?;
@@ -241,7 +235,7 @@ impl Fleet {
 }
 
 /// The services are built beside us.
-struct Programs {
+pub(crate) struct Programs {
     spi: PathBuf,
     dict: PathBuf,
     bank: PathBuf,
@@ -249,7 +243,7 @@ struct Programs {
 }
 
 impl Programs {
-    fn beside_us() -> anyhow::Result<Self> {
+    pub(crate) fn beside_us() -> anyhow::Result<Self> {
         let us = std::env::current_exe()
             .context("the path of this program is unknown: start it by its full path")?;
         let folder = us.parent().unwrap_or(Path::new("/"));
@@ -314,6 +308,9 @@ async fn ports_are_free(place: &Place) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Whose certificates for calls inside we make.
+pub(crate) const INSIDE: [&str; 4] = ["settlement", "spi", "dict", inside::NAME];
+
 /// Keys once made are kept.
 pub(crate) fn make_pki(place: &Place) -> anyhow::Result<DevPki> {
     let damaged = || {
@@ -326,7 +323,7 @@ pub(crate) fn make_pki(place: &Place) -> anyhow::Result<DevPki> {
     for service in ["spi", "dict"] {
         pki.service(service).with_context(damaged)?;
     }
-    for end in ["spi", "dict", inside::NAME] {
+    for end in INSIDE {
         pki.inside(end).with_context(damaged)?;
     }
     for bank in &BANKS {

@@ -209,7 +209,7 @@ impl Switch {
 
     /// Process ids, by name; all of them live.
     pub(crate) async fn processes(&self) -> Vec<(String, u32)> {
-        let (_, text) = self.home.run(&["status", "--json"]).await;
+        let (_, text) = self.home.run(&["status", "--json", "--over", "0"]).await;
         let status: Value = serde_json::from_str(&text).unwrap_or_else(|_| panic!("no JSON: {text}"));
         let entries = status["processes"].as_array().expect("processes").clone();
         entries
@@ -253,7 +253,7 @@ impl Switch {
             &format!("{name} serves again"),
             Duration::from_secs(30),
             async || {
-                let (_, text) = self.home.run(&["status", "--json"]).await;
+                let (_, text) = self.home.run(&["status", "--json", "--over", "0"]).await;
                 let status: Value = serde_json::from_str(&text).ok()?;
                 let entry = status["processes"]
                     .as_array()?
@@ -341,8 +341,8 @@ pub(crate) fn is_alive(pid: u32) -> bool {
 
 /// An offset whose ports are free, held by a lock so that tests beside us take another.
 fn take_offset() -> (u16, File) {
-    const BASES: [u16; 14] = [
-        4001, 4011, 6001, 5001, 4002, 4012, 6002, 5002, 5009, 4101, 4102, 4432, 4379, 4222,
+    const BASES: [u16; 16] = [
+        4001, 4011, 6001, 5001, 4002, 4012, 5002, 6002, 4003, 5003, 5009, 4101, 4102, 4432, 4379, 4222,
     ];
     let is_free = |port: u16| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
     (1..60)
