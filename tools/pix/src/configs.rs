@@ -8,8 +8,9 @@ use pix_parts::{Nats, Postgres, Redis};
 use crate::place::{Place, write_private};
 use crate::seed::{Bank, INDIRECT_BALANCE, VIRTUALS};
 
-/// The roles that `spi` and `dict` serve with: they may not change what is appended.
-pub(crate) const ROLES: [&str; 2] = [SPI_ROLE, DICT_ROLE];
+/// The roles that the switch's services serve with: they may not change what is appended.
+pub(crate) const ROLES: [&str; 3] = [SETTLEMENT_ROLE, SPI_ROLE, DICT_ROLE];
+const SETTLEMENT_ROLE: &str = "settlement_app";
 const SPI_ROLE: &str = "spi_app";
 const DICT_ROLE: &str = "dict_app";
 
@@ -21,6 +22,33 @@ pub(crate) struct Parts<'a> {
     pub(crate) postgres: &'a Postgres,
     pub(crate) redis: &'a Redis,
     pub(crate) nats: &'a Nats,
+}
+
+pub(crate) fn write_settlement(place: &Place, parts: &Parts<'_>) -> anyhow::Result<PathBuf> {
+    let ports = place.ports;
+    let pki = |name: &str| text(&place.path("pki/inside").join(name));
+    write(
+        place,
+        "settlement",
+        &[
+            ("listen", format!("127.0.0.1:{}", ports.settlement())),
+            ("ops.listen", format!("127.0.0.1:{}", ports.settlement_ops())),
+            (
+                "database.url",
+                parts.postgres.url_as(SETTLEMENT_ROLE, "settlement"),
+            ),
+            ("database.owner_url", parts.postgres.url("settlement")),
+            ("nats.url", parts.nats.url()),
+            ("spi.url", format!("https://127.0.0.1:{}", ports.spi_inside())),
+            // The first seed: once there is a registry, it is the truth.
+            ("participants.file", text(&place.participants())),
+            ("inside.certificate", pki("settlement.crt")),
+            ("inside.key", pki("settlement.key")),
+            ("inside.ca", pki("ca.crt")),
+            ("log.format", "json".into()),
+            ("log.level", LOG_LEVEL.into()),
+        ],
+    )
 }
 
 pub(crate) fn write_spi(place: &Place, parts: &Parts<'_>) -> anyhow::Result<PathBuf> {

@@ -36,7 +36,7 @@ mod tests {
             assert_eq!(parse(written), Ok(centavos));
             assert_eq!(text(centavos), written);
         }
-        for wrong in ["0.00", "-0.00", "1.234", "--1.00", "1", ""] {
+        for wrong in ["0.00", "-0.00", "1.234", "--1.00", "1,00", ""] {
             let said = parse(wrong).expect_err(wrong);
             assert!(said.contains("like 1000.00") || said.contains("0.01"), "{said}");
         }

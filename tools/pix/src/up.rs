@@ -134,9 +134,19 @@ async fn start(place: &Place, options: &cli::Up, fleet: &mut Fleet) -> anyhow::R
         redis: &redis,
         nats: &nats,
     };
+    let ports = place.ports;
+    let settlement = configs::write_settlement(place, &parts)?;
+    fleet
+        .step([service(
+            place,
+            "settlement",
+            &programs.settlement,
+            &settlement,
+            ports.settlement_ops(),
+        )])
+        .await?;
     let spi = configs::write_spi(place, &parts)?;
     let dict = configs::write_dict(place, &parts)?;
-    let ports = place.ports;
     fleet
         .step([
             service(place, "spi", &programs.spi, &spi, ports.spi_ops()),
@@ -236,6 +246,7 @@ impl Fleet {
 
 /// The services are built beside us.
 pub(crate) struct Programs {
+    settlement: PathBuf,
     spi: PathBuf,
     dict: PathBuf,
     bank: PathBuf,
@@ -263,6 +274,7 @@ impl Programs {
             )
         };
         Ok(Self {
+            settlement: find("settlement")?,
             spi: find("spi")?,
             dict: find("dict")?,
             bank: find("bank")?,
@@ -358,7 +370,7 @@ async fn prepare_postgres(place: &Place) -> anyhow::Result<Postgres> {
     }
 }
 
-/// One database per service, and the roles that `spi` and `dict` serve with. The services make their own tables.
+/// One database per service, and the roles that those of the switch serve with. The services make their own tables.
 async fn make_databases(postgres: &Postgres) -> anyhow::Result<()> {
     let failed = "the databases could not be made: see postgres.log in the instance's folder";
     let mut connection = PgConnection::connect(&postgres.url("postgres"))
@@ -379,7 +391,7 @@ async fn make_databases(postgres: &Postgres) -> anyhow::Result<()> {
                 .context(failed)?;
         }
     }
-    let services = ["spi", "dict"].map(str::to_owned);
+    let services = ["settlement", "spi", "dict"].map(str::to_owned);
     for database in services.into_iter().chain(BANKS.iter().map(configs::database)) {
         let there: Option<i32> = sqlx::query_scalar("SELECT 1 FROM pg_database WHERE datname = $1")
             .bind(&database)
@@ -430,6 +442,11 @@ fn print_welcome(place: &Place) {
     );
     outln!("  {:<16} http://127.0.0.1:{}/metrics", "", ports.dict_ops());
     outln!(
+        "  {:<16} http://127.0.0.1:{}/metrics (participants, windows)",
+        "settlement",
+        ports.settlement_ops()
+    );
+    outln!(
         "  {:<16} http://127.0.0.1:{}/rules (virtual participants)",
         "sandbox",
         ports.virtual_ops()
@@ -443,6 +460,8 @@ fn print_welcome(place: &Place) {
         "pay --from B --to A --to-account 100004    (a blocked account refuses)",
         "virtual pay --to B --amount 5.00    (99999A03 pays; 99999A04 accepts whatever is paid to it)",
         "status",
+        "participant list",
+        "doctor    (what is missing or wrong here)",
         "pki participant --ispb 33333333 --out bank-33333333    (an outside bank joins)",
         "down",
     ] {

@@ -53,19 +53,6 @@ async fn a_second_up_in_the_same_folder_says_who_runs_there() {
 }
 
 #[tokio::test]
-async fn a_busy_port_is_named_with_the_way_out() {
-    let home = Home::new().await;
-    let port = home.port(4432);
-    let _taken = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, port)).expect("free");
-    let (worked, said) = home.run(&["up"]).await;
-    assert!(!worked, "{said}");
-    assert!(
-        said.contains(&format!("port {port} (postgres)")) && said.contains("--port-offset"),
-        "{said}"
-    );
-}
-
-#[tokio::test]
 async fn an_up_that_finds_a_port_busy_leaves_the_instance_where_it_was() {
     let home = Switch::new().await.stop().await;
     let instance = home.dir().join("instance.toml");
