@@ -138,6 +138,14 @@ impl<'a> BankKeys<'a> {
             .await
             .context(START)?;
         let took = asked.elapsed();
+        if answer.status == 404 {
+            bail!(
+                "{} finds nobody by this key ({}): ask the receiver for it again (`pix key list --all` shows every key \
+                 there is), or pay an account with --to-account",
+                self.bank,
+                answer.refusal()
+            );
+        }
         let found = self.taken(answer, "finds nobody by this key")?;
         let text = |name: &str| found[name].as_str().map(str::to_owned);
         Ok(Payee {

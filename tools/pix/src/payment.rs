@@ -366,18 +366,19 @@ impl Event {
 
     fn in_words(&self) -> String {
         let mut words = self.detail.clone();
-        let mut add = |text: String| {
+        let mut more = Vec::new();
+        // A message has one id of its maker and one of the switch: one of them is enough for a person.
+        let id = self.message_id.as_ref().map(|id| ("message", id));
+        let id = id.or(self.resource_id.as_ref().map(|id| ("resource", id)));
+        if let Some((label, id)) = id.filter(|(_, id)| !words.contains(id.as_str())) {
+            more.push(format!("{label} {id}"));
+        }
+        if let Some(attempts) = self.attempts.filter(|attempts| *attempts > 1) {
+            more.push(format!("{attempts} attempts"));
+        }
+        for text in more {
             let gap = if words.is_empty() { "" } else { "  " };
             words = format!("{words}{gap}{text}");
-        };
-        for (label, id) in [("message", &self.message_id), ("resource", &self.resource_id)] {
-            if let Some(id) = id.as_ref().filter(|id| !self.detail.contains(id.as_str())) {
-                add(format!("{label} {id}"));
-            }
-        }
-        match self.attempts {
-            None | Some(0 | 1) => {}
-            Some(attempts) => add(format!("{attempts} attempts")),
         }
         words
     }

@@ -370,10 +370,6 @@ impl Ports {
     pub(crate) fn settlement_ops(self) -> u16 {
         self.plus(5003)
     }
-    /// gRPC, for the switch's own use.
-    pub(crate) fn spi_inside(self) -> u16 {
-        self.plus(6002)
-    }
     /// `index` from zero.
     pub(crate) fn bank(self, index: u16) -> u16 {
         self.plus(4101 + index)

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use anyhow::Context as _;
 use pix_domain::Timestamp;
 use sqlx::{Connection as _, PgConnection};
 
@@ -171,12 +172,12 @@ struct Answers {
 }
 
 async fn ask(config: &Path) -> anyhow::Result<Answers> {
-    let text = std::fs::read_to_string(config)?;
+    let text = std::fs::read_to_string(config).with_context(|| config.display().to_string())?;
     let settings: toml::Table = text.parse()?;
     let url = settings
-        .get("database.owner_url")
-        .and_then(toml::Value::as_str)
-        .unwrap_or_default();
+        .get("database")
+        .and_then(|database| database.get("owner_url")?.as_str())
+        .context("it names no database.owner_url")?;
     let mut connection = PgConnection::connect(url).await?;
     let version: String = sqlx::query_scalar("SHOW server_version")
         .fetch_one(&mut connection)

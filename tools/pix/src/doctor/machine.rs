@@ -238,7 +238,7 @@ fn clock(place: &Place, now: Timestamp) -> Finding {
         Some(newest) if newest.since(now) > CLOCK_SLACK => Finding::fault(
             CHECK,
             format!(
-                "this machine's clock says {} and something was logged here at {}: it is behind by {} or more",
+                "this machine's clock says {} and something was logged here at {}: the clock is behind by {} or more",
                 minute(now),
                 minute(newest),
                 roughly(newest.since(now))
@@ -268,7 +268,7 @@ fn time_service() -> Finding {
         true => Finding::warning(
             CHECK,
             "the kernel says that nobody keeps the clock synchronised",
-            "install chrony or switch systemd-timesyncd on: banks refuse each other's payments 34 s apart",
+            "install chrony or switch systemd-timesyncd on: a bank whose clock is 34 s off has every payment refused",
         ),
         false => Finding::ok(CHECK, "the clock is kept synchronised"),
     }

@@ -18,6 +18,7 @@ mod lifecycle;
 mod mistakes;
 mod money;
 mod reference;
+mod participants;
 mod questions;
 mod switch;
 mod virtuals;

@@ -124,7 +124,7 @@ pub(crate) async fn order_by_key(switch: &Switch, from: Bank, to: &str, centavos
     order_to(switch, from, &json!({ "key": to }), centavos, key).await
 }
 
-async fn order_to(switch: &Switch, from: Bank, to: &Value, centavos: u32, key: &str) -> String {
+pub(crate) async fn order_to(switch: &Switch, from: Bank, to: &Value, centavos: u32, key: &str) -> String {
     let body = json!({
         "from": {"branch": "0001", "number": from.number},
         "to": to,
