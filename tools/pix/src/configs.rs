@@ -24,7 +24,8 @@ pub(crate) struct Parts<'a> {
     pub(crate) nats: &'a Nats,
 }
 
-pub(crate) fn write_settlement(place: &Place, parts: &Parts<'_>) -> anyhow::Result<PathBuf> {
+/// `seed` is what an empty registry begins with.
+pub(crate) fn write_settlement(place: &Place, parts: &Parts<'_>, seed: &Path) -> anyhow::Result<PathBuf> {
     let ports = place.ports;
     let pki = |name: &str| text(&place.path("pki/inside").join(name));
     write(
@@ -41,7 +42,7 @@ pub(crate) fn write_settlement(place: &Place, parts: &Parts<'_>) -> anyhow::Resu
             ("nats.url", parts.nats.url()),
             ("spi.url", format!("https://127.0.0.1:{}", ports.spi_inside())),
             // The first seed: once there is a registry, it is the truth.
-            ("participants.file", text(&place.participants())),
+            ("participants.file", text(seed)),
             ("inside.certificate", pki("settlement.crt")),
             ("inside.key", pki("settlement.key")),
             ("inside.ca", pki("ca.crt")),
@@ -67,7 +68,7 @@ pub(crate) fn write_spi(place: &Place, parts: &Parts<'_>) -> anyhow::Result<Path
             ("database.owner_url", parts.postgres.url("spi")),
             ("nats.url", parts.nats.url()),
             ("redis.url", parts.redis.url()),
-            ("participants.file", text(&place.participants())),
+            ("settlement.url", settlement(place)),
             ("tls.certificate", pki("spi/server.crt")),
             ("tls.key", pki("spi/server.key")),
             ("tls.client_ca", pki("ca.crt")),
@@ -98,7 +99,7 @@ pub(crate) fn write_dict(place: &Place, parts: &Parts<'_>) -> anyhow::Result<Pat
             ("database.owner_url", parts.postgres.url("dict")),
             ("nats.url", parts.nats.url()),
             ("redis.url", parts.redis.url()),
-            ("participants.file", text(&place.participants())),
+            ("settlement.url", settlement(place)),
             ("tls.certificate", pki("dict/server.crt")),
             ("tls.key", pki("dict/server.key")),
             ("tls.client_ca", pki("ca.crt")),
@@ -186,6 +187,11 @@ pub(crate) fn write_bank(
             ("log.level", LOG_LEVEL.into()),
         ],
     )
+}
+
+/// Where the switch's services have their participants from.
+fn settlement(place: &Place) -> String {
+    format!("https://127.0.0.1:{}", place.ports.settlement())
 }
 
 /// The database of one bank.

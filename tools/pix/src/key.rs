@@ -11,10 +11,11 @@ use crate::bank_keys::{BankKey, BankKeys};
 use crate::cli::{KeyAdd, KeyCommand, KeyFind, KeyList, KeyRemove};
 use crate::http::Http;
 use crate::inside::Inside;
+use crate::participant;
 use crate::pay::{paying_account, paying_bank};
 use crate::payment::{PENDING, REFUSED, bank_index};
 use crate::place::Place;
-use crate::seed::{self, Account, BANKS, Customers};
+use crate::seed::{Account, BANKS, Customers};
 
 /// Letters and digits of a CPF; a CNPJ has more.
 const CPF_CHARS: usize = 11;
@@ -238,7 +239,7 @@ async fn list_banks(place: &Place, http: &Http, asked: &KeyList) -> anyhow::Resu
 async fn list_dict(place: &Place, asked: &KeyList) -> anyhow::Result<ExitCode> {
     let participants = match &asked.bank {
         Some(bank) => vec![participant(bank)?],
-        None => seed::participants(place)?,
+        None => participant::everybody(place).await?,
     };
     let mut dict = Inside::connect(place).await?;
     let mut entries = Vec::new();

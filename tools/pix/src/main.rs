@@ -90,7 +90,7 @@ async fn run(arguments: cli::Arguments) -> anyhow::Result<ExitCode> {
         cli::Command::Balance { watch, json } => balance::command(&place, watch, json).await,
         cli::Command::Completions { .. } => unreachable!("done above, without an instance"),
         cli::Command::Pki { command } => match command {
-            cli::Pki::Participant(who) => pki::participant(&place, &who),
+            cli::Pki::Participant(who) => pki::participant(&place, &who).await,
             cli::Pki::Sign(with) => envelope::sign(&with.folder),
             cli::Pki::Verify(with) => envelope::verify(&with.folder),
         },

@@ -2,11 +2,13 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use pix_domain::Ispb;
 use pix_proto::settlement_v1::{
-    AddCertificateRequest, AddRequest, Certificate, FundRequest, FundingOrder, GetRequest, ListRequest,
-    Participant, ResumeRequest, RevokeCertificateRequest, SuspendRequest,
+    AddCertificateRequest, AddRequest, Certificate, FundRequest, FundingOrder, GetRequest,
+    ListFundingRequest, ListRequest, Participant, ResumeRequest, RevokeCertificateRequest, SuspendRequest,
 };
 use serde_json::{Value, json};
 use tonic::Response;
@@ -17,6 +19,8 @@ use crate::payment::{PENDING, REFUSED};
 use crate::place::Place;
 use crate::settlement::{Settlement, in_time, refused, time};
 use crate::signed;
+
+const PAUSE: Duration = Duration::from_millis(20);
 
 type Answer<T> = Result<Response<T>, tonic::Status>;
 
@@ -108,6 +112,44 @@ fn pems(paths: &[PathBuf]) -> anyhow::Result<Vec<String>> {
     paths.iter().map(|path| pem(path)).collect()
 }
 
+/// Everybody who takes part, by ISPB.
+pub(crate) async fn everybody(place: &Place) -> anyhow::Result<Vec<Ispb>> {
+    let list = Settlement::connect(place)
+        .await?
+        .participants()
+        .list(in_time(ListRequest {}))
+        .await;
+    let list = list.map_err(|status| anyhow::anyhow!("who takes part is unknown: {}", status.message()))?;
+    let all = list.into_inner().participants;
+    Ok(all
+        .iter()
+        .filter_map(|one| Ispb::parse(one.ispb.as_bytes()).ok())
+        .collect())
+}
+
+/// Waits until no order to fund a Conta PI is under way any more.
+pub(crate) async fn until_funded(place: &Place, within: Duration) -> anyhow::Result<()> {
+    let settlement = Settlement::connect(place).await?;
+    let asked = Instant::now();
+    loop {
+        let request = in_time(ListFundingRequest::default());
+        let answer = settlement.funding().list_funding(request).await;
+        let is_done = answer.is_ok_and(|list| {
+            let orders = list.into_inner().orders;
+            orders.iter().all(|order| order.state != "ORDERED")
+        });
+        if is_done {
+            return Ok(());
+        }
+        anyhow::ensure!(
+            asked.elapsed() < within,
+            "the Contas PI are not funded after {} s: `pix logs settlement` shows why",
+            within.as_secs()
+        );
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
 /// The certificates of a PEM file.
 pub(crate) fn pem(path: &Path) -> anyhow::Result<String> {
     let text = std::fs::read_to_string(path).with_context(|| {
@@ -180,7 +222,7 @@ async fn fund(settlement: &Settlement, asked: &ParticipantFund) -> anyhow::Resul
 }
 
 /// Version 4: by chance.
-fn new_uuid() -> anyhow::Result<String> {
+pub(crate) fn new_uuid() -> anyhow::Result<String> {
     let mut digits = new_order_key()?.into_bytes();
     digits[12] = b'4';
     digits[16] = b"89ab"[usize::from(digits[16] % 4)];

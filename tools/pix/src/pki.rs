@@ -6,17 +6,22 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
-use pix_domain::Ispb;
+use pix_domain::{Ispb, Money};
+use pix_proto::settlement_v1::{
+    AddCertificateRequest, AddRequest, FundRequest, ListRequest, Participant, RevokeCertificateRequest,
+};
 
 use crate::cli;
+use crate::participant::{new_uuid, pem};
 use crate::place::{Place, private_dir};
 use crate::seed::{self, BANKS, VIRTUALS};
+use crate::settlement::{Settlement, in_time};
 use crate::up::make_pki;
 
 /// What the bank keeps secret, and what it shows.
 const PAIRS: [&str; 2] = ["channel", "signature"];
 
-pub(crate) fn participant(place: &Place, who: &cli::Participant) -> anyhow::Result<ExitCode> {
+pub(crate) async fn participant(place: &Place, who: &cli::Participant) -> anyhow::Result<ExitCode> {
     let ispb = who.ispb;
     if BANKS.iter().any(|bank| bank.ispb() == ispb) {
         bail!("{ispb} is a bank that `pix up` runs itself: choose another ISPB for an outside bank");
@@ -29,7 +34,7 @@ pub(crate) fn participant(place: &Place, who: &cli::Participant) -> anyhow::Resu
     place.create()?;
     let pki = make_pki(place)?;
     seed::write_missing(place)?;
-    let mut register = Register::read(place)?;
+    let mut register = Registry::open(place).await?;
     if let Some(settler) = register.settler_of(ispb) {
         bail!(
             "{ispb} stands behind {settler}, which settles for it: choose another ISPB for an outside bank"
@@ -73,19 +78,21 @@ pub(crate) fn participant(place: &Place, who: &cli::Participant) -> anyhow::Resu
         copy(&out.join(&name), &place.path(&ours).join(&name))?;
     }
     let name = who.name.clone().unwrap_or_else(|| format!("Banco {ispb}"));
-    register.put(ispb, &name, who.balance, &ours);
-    register.put_behind(behind, ispb);
-    register.write(place)?;
+    let newcomer = Newcomer {
+        ispb,
+        name: &name,
+        balance: who.balance,
+        folder: &ours,
+        behind,
+    };
+    let whereabouts = register.put(place, &newcomer).await?;
 
     outln!("{}:", out.display());
     outln!("  channel.crt, channel.key          the bank's end of the TLS channel");
     outln!("  signature.crt, signature.key      signs what the bank sends");
     outln!("  ca.crt                            to trust the switch's TLS certificate");
     outln!("  spi-signature.crt, dict-signature.crt   verify what the switch signs");
-    outln!(
-        "{ispb} ({name}) is in {}; a running switch reads it at once.",
-        place.participants().display()
-    );
+    outln!("{ispb} ({name}) is {whereabouts}.");
     outln!(
         "{behind} ({}) stands behind it, so that it can settle for another.",
         seed::indirect_name(ispb)
@@ -122,6 +129,172 @@ fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
     std::io::Write::write_all(&mut file, &text).with_context(failed)?;
     file.set_permissions(fs::Permissions::from_mode(0o644))
         .with_context(failed)
+}
+
+/// Who joins.
+struct Newcomer<'a> {
+    ispb: Ispb,
+    name: &'a str,
+    balance: Money,
+    /// Of our copies of its certificates, in the instance's folder.
+    folder: &'a str,
+    /// Whom it settles for.
+    behind: Ispb,
+}
+
+/// Where participants are registered.
+enum Registry {
+    /// Nothing has run here yet: the file that the settlement service begins with.
+    Seed(Register),
+    /// The settlement service, with everybody it knew when it was asked.
+    Service(Settlement, Vec<Participant>),
+}
+
+impl Registry {
+    async fn open(place: &Place) -> anyhow::Result<Self> {
+        if place.running_pid().is_some() {
+            let settlement = Settlement::connect(place).await?;
+            let list = settlement.participants().list(in_time(ListRequest {})).await;
+            let list = list.map_err(|status| anyhow::anyhow!("{}", status.message()))?;
+            return Ok(Self::Service(settlement, list.into_inner().participants));
+        }
+        if place.path("config/settlement.toml").exists() {
+            bail!(
+                "participants are registered by the settlement service, which does not run: start everything with \
+                 `pix up` and ask again"
+            );
+        }
+        Ok(Self::Seed(Register::read(place)?))
+    }
+
+    fn has(&self, ispb: Ispb) -> bool {
+        match self {
+            Self::Seed(register) => register.has(ispb),
+            Self::Service(_, known) => find(known, ispb).is_some(),
+        }
+    }
+
+    /// Behind whom this participant stands.
+    fn settler_of(&self, ispb: Ispb) -> Option<Ispb> {
+        match self {
+            Self::Seed(register) => register.settler_of(ispb),
+            Self::Service(_, known) => {
+                let settler = Ispb::parse(find(known, ispb)?.settler.as_bytes()).ok()?;
+                (settler != ispb).then_some(settler)
+            }
+        }
+    }
+
+    /// Who stands behind this participant already.
+    fn settled_by(&self, settler: Ispb) -> Option<Ispb> {
+        match self {
+            Self::Seed(register) => register.settled_by(settler),
+            Self::Service(_, known) => {
+                let behind = known
+                    .iter()
+                    .find(|one| one.settler == settler.as_str() && one.ispb != one.settler)?;
+                Ispb::parse(behind.ispb.as_bytes()).ok()
+            }
+        }
+    }
+
+    /// Registers the newcomer, and who stands behind it; says where.
+    async fn put(&mut self, place: &Place, who: &Newcomer<'_>) -> anyhow::Result<String> {
+        match self {
+            Self::Seed(register) => {
+                register.put(who.ispb, who.name, who.balance, who.folder);
+                register.put_behind(who.behind, who.ispb);
+                register.write(place)?;
+                Ok(format!(
+                    "in {}, which the first `pix up` reads",
+                    place.participants().display()
+                ))
+            }
+            Self::Service(settlement, known) => {
+                let folder = place.path(who.folder);
+                let [channel, signature] = PAIRS.map(|stem| pem(&folder.join(format!("{stem}.crt"))));
+                let pems = [channel?, signature?];
+                match find(known, who.ispb) {
+                    Some(there) => replace_certificates(settlement, there, pems).await,
+                    None => add(settlement, who, pems).await,
+                }
+                .map_err(|status| anyhow::anyhow!("{} is not registered: {}", who.ispb, status.message()))?;
+                if find(known, who.behind).is_none() {
+                    let name = seed::indirect_name(who.ispb);
+                    let request = AddRequest {
+                        ispb: who.behind.to_string(),
+                        name,
+                        settler: who.ispb.to_string(),
+                        ..AddRequest::default()
+                    };
+                    let added = settlement.participants().add(in_time(request)).await;
+                    added.map_err(|status| {
+                        anyhow::anyhow!("{} is not registered: {}", who.behind, status.message())
+                    })?;
+                }
+                Ok("registered; the running switch knows it at once".to_owned())
+            }
+        }
+    }
+}
+
+fn find(known: &[Participant], ispb: Ispb) -> Option<&Participant> {
+    known.iter().find(|one| one.ispb == ispb.as_str())
+}
+
+/// A new participant with what its Conta PI opens with.
+async fn add(
+    settlement: &Settlement,
+    who: &Newcomer<'_>,
+    [channel, signature]: [String; 2],
+) -> Result<(), tonic::Status> {
+    let ispb = who.ispb.to_string();
+    let request = AddRequest {
+        ispb: ispb.clone(),
+        name: who.name.to_owned(),
+        channel_certificates: vec![channel],
+        signature_certificates: vec![signature],
+        ..AddRequest::default()
+    };
+    settlement.participants().add(in_time(request)).await?;
+    if who.balance.to_i64() > 0 {
+        let id = new_uuid().map_err(|error| tonic::Status::internal(format!("{error:#}")))?;
+        let request = FundRequest {
+            id,
+            ispb,
+            amount_centavos: who.balance.to_i64(),
+            note: "opening balance, by pix pki participant".to_owned(),
+        };
+        settlement.funding().fund(in_time(request)).await?;
+    }
+    Ok(())
+}
+
+/// New certificates for one that is there already; those before are good no more.
+async fn replace_certificates(
+    settlement: &Settlement,
+    there: &Participant,
+    pems: [String; 2],
+) -> Result<(), tonic::Status> {
+    let mut participants = settlement.participants();
+    for (r#use, pem) in ["CHANNEL", "SIGNATURE"].into_iter().zip(pems) {
+        let request = AddCertificateRequest {
+            ispb: there.ispb.clone(),
+            r#use: r#use.to_owned(),
+            pem,
+        };
+        participants.add_certificate(in_time(request)).await?;
+    }
+    let good = |certificate: &&pix_proto::settlement_v1::Certificate| certificate.revoked_at_micros.is_none();
+    for certificate in there.certificates.iter().filter(good) {
+        let request = RevokeCertificateRequest {
+            ispb: there.ispb.clone(),
+            fingerprint: certificate.fingerprint.clone(),
+            reason: "replaced by pix pki participant --force".to_owned(),
+        };
+        participants.revoke_certificate(in_time(request)).await?;
+    }
+    Ok(())
 }
 
 /// participants.toml, changed by whole entries: what else stands there, comments included, stays as it is.
@@ -170,7 +343,7 @@ impl Register {
             .flatten()
     }
 
-    fn put(&mut self, ispb: Ispb, name: &str, balance: pix_domain::Money, folder: &str) {
+    fn put(&mut self, ispb: Ispb, name: &str, balance: Money, folder: &str) {
         if self.has(ispb) {
             self.remove(ispb);
         }
@@ -230,8 +403,6 @@ fn split_before<'a>(text: &'a str, header: &str) -> Vec<&'a str> {
 
 #[cfg(test)]
 mod tests {
-    use pix_domain::Money;
-
     use super::*;
 
     fn new_bank(out: &Path, force: bool) -> cli::Participant {
@@ -248,12 +419,12 @@ mod tests {
         Register::read(place).expect("reads").entries().cloned().collect()
     }
 
-    #[test]
-    fn a_bank_gets_its_files_once_and_new_ones_by_force() {
+    #[tokio::test]
+    async fn a_bank_gets_its_files_once_and_new_ones_by_force() {
         let dir = tempfile::tempdir().expect("tempdir");
         let place = Place::find(&dir.path().join("x"), None).expect("find");
         let out = dir.path().join("out");
-        participant(&place, &new_bank(&out, false)).expect("first");
+        participant(&place, &new_bank(&out, false)).await.expect("first");
         for name in [
             "channel.crt",
             "channel.key",
@@ -286,16 +457,20 @@ mod tests {
         );
 
         let error = participant(&place, &new_bank(&out, false))
+            .await
             .expect_err("exists")
             .to_string();
         assert!(error.contains("--force"), "{error}");
         let error = participant(&place, &new_bank(&dir.path().join("other"), false))
+            .await
             .expect_err("registered")
             .to_string();
         assert!(error.contains("registered already"), "{error}");
         assert_eq!(fs::read(out.join("channel.key")).expect("key"), first_key);
 
-        participant(&place, &new_bank(&out, true)).expect("by force");
+        participant(&place, &new_bank(&out, true))
+            .await
+            .expect("by force");
         assert_ne!(fs::read(out.join("channel.key")).expect("key"), first_key);
         let again = registered(&place);
         assert_eq!(again.len(), 10);
@@ -313,7 +488,7 @@ mod tests {
             ispb: Ispb::parse(b"33334444").expect("ispb"),
             ..new_bank(&dir.path().join("next"), false)
         };
-        participant(&place, &next).expect("next");
+        participant(&place, &next).await.expect("next");
         let last = registered(&place).pop().expect("entries");
         assert_eq!(last["ispb"].as_str(), Some("3333001V"));
         let taken = cli::Participant {
@@ -321,6 +496,7 @@ mod tests {
             ..new_bank(&dir.path().join("taken"), true)
         };
         let error = participant(&place, &taken)
+            .await
             .expect_err("it is indirect")
             .to_string();
         assert!(error.contains("stands behind 33334444"), "{error}");

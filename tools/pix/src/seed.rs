@@ -1,6 +1,7 @@
 //! The two fictional banks, their customers, and the files that say so.
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 
 use anyhow::Context as _;
 use pix_domain::{Ispb, Money};
@@ -319,6 +320,26 @@ pub(crate) fn participants(place: &Place) -> anyhow::Result<Vec<Ispb>> {
     Ok(entries.into_iter().flatten().filter_map(ispb).collect())
 }
 
+/// What an empty registry begins with. The Contas PI of a book that is there already hold their money: its seed has no
+/// opening balances, also when the first start with it is cut off.
+pub(crate) fn for_settlement(place: &Place, book_is_there: bool) -> anyhow::Result<PathBuf> {
+    let without_balances = place.path("participants-without-balances.toml");
+    if book_is_there && !without_balances.exists() {
+        let path = place.participants();
+        let text = std::fs::read_to_string(&path)
+            .with_context(|| format!("{} cannot be read: check its owner", path.display()))?;
+        let kept = text
+            .split_inclusive('\n')
+            .filter(|line| !line.trim_start().starts_with("opening_balance"));
+        write_private(&without_balances, &kept.collect::<String>())?;
+    }
+    Ok(if without_balances.exists() {
+        without_balances
+    } else {
+        place.participants()
+    })
+}
+
 /// Writes what is missing: a file that is there may have been edited, and is the user's.
 pub(crate) fn write_missing(place: &Place) -> anyhow::Result<()> {
     for bank in &BANKS {
@@ -334,8 +355,9 @@ pub(crate) fn write_missing(place: &Place) -> anyhow::Result<()> {
     }
     if !place.participants().exists() {
         let mut text = String::from(
-            "# The participants of this switch and their certificates. Read again whenever it changes.\n\
-             # `pix pki participant` adds one. Paths are relative to this file.\n",
+            "# The participants that this switch begins with, and their certificates: read once, when its settlement\n\
+             # service first starts. From then on `pix participant` and `pix pki participant` say who takes part.\n\
+             # Paths are relative to this file.\n",
         );
         for bank in &BANKS {
             let folder = format!("pki/{}", bank.ispb);

@@ -20,6 +20,7 @@ use crate::doctor::{self, Verdict};
 use crate::http::Http;
 use crate::inside;
 use crate::orphans;
+use crate::participant;
 use crate::pay;
 use crate::place::{Place, Ports, private_dir};
 use crate::seed::{self, BANKS, VIRTUALS};
@@ -28,6 +29,9 @@ use crate::supervisor::Supervised;
 
 /// Ports of a predecessor that was killed take a moment to come free.
 const PORTS_FREE_WITHIN: Duration = Duration::from_secs(5);
+
+/// Opening balances are in the Conta PI by then.
+const FUNDED_WITHIN: Duration = Duration::from_secs(20);
 
 /// Prints a line with the seconds since the start.
 pub(crate) fn say(line: &str) {
@@ -127,7 +131,7 @@ async fn start(place: &Place, options: &cli::Up, fleet: &mut Fleet) -> anyhow::R
             },
         ])
         .await?;
-    make_databases(&postgres).await?;
+    let is_first_settlement = make_databases(&postgres).await?;
 
     let parts = Parts {
         postgres: &postgres,
@@ -135,7 +139,8 @@ async fn start(place: &Place, options: &cli::Up, fleet: &mut Fleet) -> anyhow::R
         nats: &nats,
     };
     let ports = place.ports;
-    let settlement = configs::write_settlement(place, &parts)?;
+    let settlement =
+        configs::write_settlement(place, &parts, &seed::for_settlement(place, is_first_settlement)?)?;
     fleet
         .step([service(
             place,
@@ -168,6 +173,7 @@ async fn start(place: &Place, options: &cli::Up, fleet: &mut Fleet) -> anyhow::R
         ports.virtual_ops(),
     ));
     fleet.step(banks).await?;
+    participant::until_funded(place, FUNDED_WITHIN).await?;
     fleet.board.everything_is_ready();
     say("the switch and both banks serve");
 
@@ -371,7 +377,8 @@ async fn prepare_postgres(place: &Place) -> anyhow::Result<Postgres> {
 }
 
 /// One database per service, and the roles that those of the switch serve with. The services make their own tables.
-async fn make_databases(postgres: &Postgres) -> anyhow::Result<()> {
+/// Tells whether the settlement service gets its database beside a book that is there already, of an earlier version.
+async fn make_databases(postgres: &Postgres) -> anyhow::Result<bool> {
     let failed = "the databases could not be made: see postgres.log in the instance's folder";
     let mut connection = PgConnection::connect(&postgres.url("postgres"))
         .await
@@ -391,6 +398,7 @@ async fn make_databases(postgres: &Postgres) -> anyhow::Result<()> {
                 .context(failed)?;
         }
     }
+    let mut made = Vec::new();
     let services = ["settlement", "spi", "dict"].map(str::to_owned);
     for database in services.into_iter().chain(BANKS.iter().map(configs::database)) {
         let there: Option<i32> = sqlx::query_scalar("SELECT 1 FROM pg_database WHERE datname = $1")
@@ -404,9 +412,12 @@ async fn make_databases(postgres: &Postgres) -> anyhow::Result<()> {
                 .execute(&mut connection)
                 .await
                 .context(failed)?;
+            made.push(database);
         }
     }
-    connection.close().await.context(failed)
+    connection.close().await.context(failed)?;
+    let is_made = |name: &str| made.iter().any(|made| made == name);
+    Ok(is_made("settlement") && !is_made("spi"))
 }
 
 /// How to call us again from where we were called, as short as it can be.
