@@ -15,7 +15,8 @@ a key); 4 not known yet.";
 pub(crate) const STATUS: &str = "\
 Waiting: of spi, `open` payments are blocked and have no end, `book` messages wait for the book, `unformed` transactions for
 a message, `unread` messages for their reader; of dict, `events` have not left; of a bank, `pending` payments have no end,
-`waiting` messages have not been taken by the switch, `posting` ones are on their way just now.
+`waiting` messages have not been taken by the switch, `posting` ones are on their way just now; of settlement, `funding` orders
+have no end, and `followers` are the services that copy its registry.
 
 Examples:
   pix status

@@ -29,8 +29,9 @@ const SPI: Counts = Counts {
     rates: &[
         ("in", "spi_messages_total", ""),
         ("out", "spi_messages_read_total", ""),
-        ("settled", "spi_payments_ended_total", "outcome=\"settled\""),
-        ("refused", "spi_payments_ended_total", "outcome=\"refused\""),
+        ("settled", "spi_payments_total", "state=\"settled\""),
+        ("released", "spi_payments_total", "state=\"released\""),
+        ("refused", "spi_payments_total", "state=\"refused\""),
     ],
 };
 const DICT: Counts = Counts {
@@ -45,13 +46,20 @@ const BANK: Counts = Counts {
     rates: &[
         ("posted", "bank_messages_posted_total", ""),
         ("heard", "bank_messages_total", ""),
-        ("settled", "bank_payments_moved_total", "state=\"settled\""),
+        ("settled", "bank_payments_total", "state=\"settled\""),
         ("lookups", "bank_lookups_total", ""),
     ],
 };
 const VIRTUAL: Counts = Counts {
     queues: &[],
     rates: &[("paid", "virtual_payments_total", "")],
+};
+const SETTLEMENT: Counts = Counts {
+    queues: &[
+        ("funding", "settlement_funding_pending"),
+        ("followers", "settlement_followers"),
+    ],
+    rates: &[("changes", "settlement_registry_changes_total", "")],
 };
 const NOTHING: Counts = Counts {
     queues: &[],
@@ -63,6 +71,7 @@ impl Counts {
         match name {
             "spi" => &SPI,
             "dict" => &DICT,
+            "settlement" => &SETTLEMENT,
             "virtual" => &VIRTUAL,
             bank if bank.starts_with("bank-") => &BANK,
             _ => &NOTHING,
