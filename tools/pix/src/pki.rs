@@ -502,6 +502,18 @@ mod tests {
         assert!(error.contains("stands behind 33334444"), "{error}");
     }
 
+    #[tokio::test]
+    async fn a_switch_that_has_run_and_stands_still_registers_nobody() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let place = Place::find(&dir.path().join("x"), None).expect("find");
+        place.create().expect("create");
+        crate::place::write_private(&place.path("config/settlement.toml"), "").expect("writes");
+        let error = participant(&place, &new_bank(&dir.path().join("out"), false)).await;
+        let error = error.expect_err("it does not run").to_string();
+        assert!(error.contains("pix up"), "{error}");
+        assert!(!dir.path().join("out").exists(), "no files without a place");
+    }
+
     #[test]
     fn an_entry_leaves_and_what_the_user_wrote_stays() {
         let text =

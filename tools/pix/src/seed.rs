@@ -440,6 +440,27 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_registry_beside_a_book_begins_without_balances_and_stays_so() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let place = Place::find(&dir.path().join("x"), None).expect("find");
+        place.create().expect("create");
+        write_missing(&place).expect("seed");
+        assert_eq!(for_settlement(&place, false).expect("seed"), place.participants());
+        let without = for_settlement(&place, true).expect("seed");
+        let text = std::fs::read_to_string(&without).expect("reads");
+        assert!(!text.contains("opening_balance"), "{text}");
+        assert_eq!(
+            text.matches("[[participant]]").count(),
+            participants(&place).expect("reads").len()
+        );
+        assert_eq!(
+            for_settlement(&place, false).expect("seed"),
+            without,
+            "a start that was cut off goes on with the same"
+        );
+    }
+
+    #[test]
     fn every_customer_could_exist() {
         for bank in &BANKS {
             assert_eq!(bank.ispb().to_string(), bank.ispb);
