@@ -57,7 +57,21 @@ pub(crate) fn in_time<T>(question: T) -> tonic::Request<T> {
 /// Says why, and what that means for the exit code: the rules said no, or nobody knows yet.
 pub(crate) fn refused(status: &Status) -> ExitCode {
     match status.code() {
-        Code::NotFound | Code::AlreadyExists | Code::FailedPrecondition | Code::InvalidArgument => {
+        Code::NotFound => {
+            errln!(
+                "pix: refused: {} (`pix participant list` and `pix window list` show what there is)",
+                status.message()
+            );
+            ExitCode::from(REFUSED)
+        }
+        Code::Unimplemented => {
+            errln!(
+                "pix: the settlement service that runs is of another version: build all of them (`make run` does), then \
+                 `pix down` and `pix up`"
+            );
+            ExitCode::FAILURE
+        }
+        Code::AlreadyExists | Code::FailedPrecondition | Code::InvalidArgument => {
             errln!("pix: refused: {}", status.message());
             ExitCode::from(REFUSED)
         }

@@ -239,7 +239,7 @@ pub enum Refusal {
     #[error("an indirect participant has no Conta PI, and no threshold of it: its settler {0} has")]
     IndirectHasNoContaPi(Ispb),
     /// A certificate whose time is over.
-    #[error("certificate {fingerprint} expired at {not_after}")]
+    #[error("certificate {fingerprint} expired at {not_after}; register one that is valid")]
     CertificateExpired {
         /// Which.
         fingerprint: Fingerprint,
