@@ -675,3 +675,61 @@ async fn who_watches_has_all_accounts_and_then_the_newest_of_each() {
     let ended = watch.message().await.expect_err("it stopped");
     assert_eq!(ended.code(), Code::Unavailable);
 }
+
+#[tokio::test]
+async fn a_long_history_is_read_in_pages_and_who_dawdles_stops_nobody() {
+    let mut spi = TestSpi::start().await;
+    pay(&spi, "1.00").await;
+    assert!(spi.stop().await.success());
+    // A history as the book writes it: 1,500 batches of 20 settlements each, and one of 20,000.
+    let mut owner = spi.owner().await;
+    for statement in [
+        "CREATE TEMP TABLE last AS SELECT * FROM batch ORDER BY number DESC LIMIT 1",
+        "CREATE TEMP TABLE next AS
+             SELECT number + n AS number, last_seq + (n - 1) * 20 + 1 AS first_seq, last_seq + n * 20 AS last_seq
+             FROM last, generate_series(1, 1500) AS n
+             UNION ALL
+             SELECT number + 1501, last_seq + 30001, last_seq + 50000 FROM last",
+        "INSERT INTO batch SELECT shard, next.number, next.first_seq, next.last_seq, next.last_seq + 1,
+                                  last_outbox_id, decided_at, audit_hash, latest_received, next.number, latest_refused
+         FROM last, next",
+        "INSERT INTO posting (day, seq, shard, debit, credit, amount, end_to_end_id, at)
+         SELECT (decided_at AT TIME ZONE 'UTC')::date, seq, 0, '11111111', '22222222', 1 + seq % 7,
+                'E11111111202611211200' || lpad(seq::text, 11, '0'), decided_at
+         FROM last, next, generate_series(next.first_seq, next.last_seq) AS seq",
+    ] {
+        sqlx::query(statement).execute(&mut owner).await.expect(statement);
+    }
+    spi.run().await;
+    let mut client = inside_as(&spi, "pix");
+    let mut dawdlers = Vec::new();
+    for _ in 0..6 {
+        // Each on a connection of its own: streams of one share its window.
+        let mut client = inside_as(&spi, "dict");
+        let request = proto::SettlementsRequest::default();
+        let mut stream = client.settlements(request).await.expect("a stream").into_inner();
+        stream.message().await.expect("told").expect("a batch");
+        dawdlers.push((client, stream));
+    }
+    let head = head(&mut client).await;
+    let batches = settlements(&mut client, 0, 0).await;
+    assert_eq!(batches.len(), 1502);
+    let previous: Vec<_> = batches.iter().map(|batch| batch.previous).collect();
+    let mut expected = vec![0];
+    expected.extend(batches.iter().map(|batch| batch.batch).take(1501));
+    assert_eq!(previous, expected);
+    let payments: Vec<_> = batches.iter().flat_map(|batch| &batch.payments).collect();
+    assert_eq!(payments.len(), 50_001);
+    assert!(payments.is_sorted_by_key(|payment| payment.sequence));
+    let totals = totals(&mut client, 0, head.batch).await;
+    assert_eq!((totals.count, totals.totals.len()), (50_001, 2));
+    let sum: i64 = payments.iter().map(|payment| payment.amount_centavos).sum();
+    assert_eq!(
+        (totals.totals[0].sent_centavos, totals.totals[1].received_centavos),
+        (sum, sum)
+    );
+    // Payments go on meanwhile.
+    let before = head.settled_batch;
+    let funded = fund_for_sure(&settlement(&spi), &order(&uuid(1), A, 1)).await;
+    assert!(funded.batch > before);
+}
