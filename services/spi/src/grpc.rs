@@ -87,7 +87,10 @@ impl Spi for Inside {
         // Without an answer it may still happen: the same id finds out.
         let decided =
             decided.map_err(|_| Status::unavailable("not known yet; ask again with the same id"))?;
-        let funded = decided.map_err(|_| stops())?.map_err(not_funded)?;
+        let decided = decided.map_err(|_| stops())?;
+        let outcome = if decided.is_ok() { "funded" } else { "refused" };
+        metrics::counter!("spi_fundings_total", "outcome" => outcome).increment(1);
+        let funded = decided.map_err(not_funded)?;
         tracing::info!(funding.id = %id, sequence = funded.sequence, "a Conta PI was funded");
         Ok(Response::new(proto::FundResponse {
             sequence: funded.sequence,

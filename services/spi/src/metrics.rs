@@ -61,6 +61,12 @@ pub(crate) static METRICS: &[Metric] = &[
     )
     .by(&[PARTICIPANT]),
     Metric::counter("spi_dead_letters_total", "messages", "Messages that could not be processed: bugs."),
+    Metric::counter(
+        "spi_fundings_total",
+        "fundings",
+        "Answers to the settlement service about money into or out of a Conta PI; repeats count again.",
+    )
+    .by(&[Label::of("outcome", &["funded", "refused"])]),
     Metric::gauge("spi_book_queue", "commands", "Commands that wait for the book; at 4096 senders get 503."),
     Metric::histogram("spi_book_batch_commands", "commands", "Commands in one COMMIT of the book."),
     Metric::histogram(

@@ -127,7 +127,8 @@ async fn events(spi: &TestSpi, subject: &str) -> Vec<PgRow> {
 
 /// Every event names the batch of the one before it.
 async fn assert_gapless(spi: &TestSpi) {
-    let subjects: [(&str, fn(&[u8]) -> Option<proto::Position>); 3] = [
+    type PositionOf = fn(&[u8]) -> Option<proto::Position>;
+    let subjects: [(&str, PositionOf); 3] = [
         ("pix.spi.order_received.v1", |payload| {
             proto::OrdersReceived::decode(payload).expect("an event").position
         }),
