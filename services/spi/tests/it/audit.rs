@@ -59,6 +59,8 @@ async fn the_writing_role_may_append_and_nothing_else() {
         "DELETE FROM payment_step",
         "UPDATE message_in SET raw = ''",
         "DELETE FROM posting",
+        "UPDATE funding SET amount = 1",
+        "DELETE FROM funding",
         "UPDATE batch SET audit_hash = ''",
         "TRUNCATE audit_head",
         "DELETE FROM delivery",

@@ -294,6 +294,38 @@ async fn strangers_are_turned_away_and_readers_only_read() {
     assert_eq!(spi.count("SELECT count(*) FROM funding").await, 0);
 }
 
+#[tokio::test]
+async fn a_funding_that_postgres_refuses_harms_nothing_beside_it() {
+    let mut spi = TestSpi::start().await;
+    let refuse = "ALTER TABLE funding ADD CHECK (amount <> 13)";
+    let altered = sqlx::query(refuse).execute(&mut spi.owner().await).await;
+    altered.expect("as owner");
+    let (client, a) = (settlement(&spi), spi.bank(A));
+    let messages: Vec<_> = (0..20).map(|_| a.pacs_008(vec![a.order(B, "1.00")])).collect();
+    let posts = messages.into_iter().map(|message| a.post(message));
+    let orders: Vec<_> = (1..=20)
+        .map(|n| order(&uuid(n), C, i64::try_from(n).expect("small")))
+        .collect();
+    let fundings = orders.iter().map(|order| {
+        let mut client = client.clone();
+        async move { client.fund(order.clone()).await }
+    });
+    let fundings = futures::future::join_all(fundings);
+    let (_, answers) = futures::join!(futures::future::join_all(posts), fundings);
+    for (order, answer) in orders.iter().zip(answers) {
+        match (order.amount_centavos, answer) {
+            (13, answer) => assert_eq!(answer.expect_err("refused").code(), Code::Internal),
+            (_, answer) => assert!(answer.is_ok(), "{order:?}: {answer:?}"),
+        }
+    }
+    assert_eq!(spi.balance(A).await, ("999980.00".to_owned(), "20.00".to_owned()));
+    let sum: i64 = (1..=20).filter(|n| *n != 13).sum();
+    assert_eq!(snapshot(&mut client.clone()).await[C], (OPENING + sum, 0));
+    assert!(spi.stop().await.success(), "the same process lived through it");
+    let (holds, words) = spi.audit().await;
+    assert!(holds, "{words}");
+}
+
 /// Orders of money into C, one centavo more each time.
 fn orders(count: usize) -> Vec<proto::FundRequest> {
     (1_i64..)
