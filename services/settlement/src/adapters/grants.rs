@@ -7,11 +7,14 @@ use sqlx::{AssertSqlSafe, Executor as _, Row as _};
 
 use super::pg::StoreError;
 
-/// The tables whose rows change, some of them in one column only. A row is locked while it is published or asked
+/// The tables whose rows change, some of them in some columns only. A row is locked while it is published or asked
 /// for, which takes the right to update it.
 const UPDATED: &[(&str, &str)] = &[
     ("registry", "version"),
-    ("participant", ""),
+    (
+        "participant",
+        "name, category, state, low_liquidity_centavos, version",
+    ),
     ("certificate", "revoked_at"),
     ("outbox_event", ""),
     ("funding_pending", ""),
@@ -49,13 +52,12 @@ pub(crate) async fn to_the_server(owner: &mut PgConnection, database_url: &str) 
         "GRANT SELECT, INSERT ON ALL TABLES IN SCHEMA public TO {role};
          GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {role};"
     );
-    for (table, column) in UPDATED {
-        let column = if column.is_empty() {
-            String::new()
-        } else {
-            format!("({column})")
+    for (table, columns) in UPDATED {
+        let columns = match *columns {
+            "" => String::new(),
+            columns => format!("({columns})"),
         };
-        statements.push_str(&format!("GRANT UPDATE {column} ON {table} TO {role};"));
+        statements.push_str(&format!("GRANT UPDATE {columns} ON {table} TO {role};"));
     }
     for table in DELETED {
         statements.push_str(&format!("GRANT DELETE ON {table} TO {role};"));

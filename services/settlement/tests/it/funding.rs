@@ -369,6 +369,7 @@ async fn the_serving_role_cannot_rewrite_what_was_ordered() {
         "UPDATE change SET ordered_by = 'nobody'",
         "DELETE FROM change",
         "DELETE FROM participant",
+        "UPDATE participant SET settler = '22222222'",
         "UPDATE certificate SET ispb = '22222222'",
         "DELETE FROM certificate",
         "UPDATE registry SET id = 'another'",
@@ -383,6 +384,9 @@ async fn the_serving_role_cannot_rewrite_what_was_ordered() {
             "{statement}: {refused}"
         );
     }
+    let another = sqlx::query("INSERT INTO registry (id, version) VALUES ('another', 0)");
+    let refused = another.execute(&mut server).await.expect_err("there is one");
+    assert!(refused.to_string().contains("registry_one"), "{refused}");
     let row = sqlx::query("SELECT amount_centavos, ordered_by FROM funding_order")
         .fetch_one(&mut server)
         .await
