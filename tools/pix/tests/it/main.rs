@@ -17,6 +17,7 @@ mod kills;
 mod lifecycle;
 mod mistakes;
 mod money;
+mod participants;
 mod questions;
 mod reference;
 mod switch;

@@ -1,18 +1,20 @@
 //! Mistakes of a newcomer: each ends with a sentence that says what to do, and changes nothing.
 //!
-//! Of the machine: a busy port, no root, an old Postgres, a full disk, a clock that is wrong by an hour, a missing and an
-//! expired certificate. Of the command line: a wrong ISPB, an amount of zero, one with three decimals, no balance, an
+//! Of the machine: a busy port, no root, an old Postgres, a full disk, a clock that is wrong by an hour (here, or at a
+//! bank), a missing and an expired certificate (a registered one: in `participants`). Of the command line: a wrong ISPB, an amount of zero, one with three decimals, no balance, an
 //! unknown key, a closed account.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::process::Stdio;
 use std::time::Duration;
 
 use pix_domain::{Ispb, Timestamp};
 use pix_pki::{DevPki, Subject, Use, Validity};
 use tokio::process::Command;
 
+use crate::docs::session;
 use crate::money::Money;
 use crate::switch::{Home, PIX, Switch};
 
@@ -141,6 +143,34 @@ async fn a_clock_an_hour_behind_is_found_by_what_was_written() {
             "timedatectl",
         ],
     );
+    switch.stop().await;
+}
+
+#[tokio::test]
+async fn a_bank_whose_clock_is_an_hour_behind_is_told_so_by_its_refusal() {
+    let switch = Switch::new().await;
+    let home = &switch.home;
+    let session = session(include_str!("../../../../docs/connect-a-bank.md"));
+    let (right, behind) = ("now=$(date -u ", "now=$(date -u -d '1 hour ago' ");
+    assert!(
+        session.contains(right),
+        "the document takes the time once: {session}"
+    );
+    let out = Command::new("sh")
+        .args(["-euc", &session.replace(right, behind)])
+        .env("PIX", PIX)
+        .env("PIX_DIR", home.dir())
+        .env("ICOM", format!("https://localhost:{}", home.port(4002)))
+        .env("BANK_DIR", home.dir().join("bank-behind"))
+        .stdin(Stdio::null())
+        .output()
+        .await
+        .expect("sh is there");
+    let said = String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr);
+    assert_eq!(out.status.code(), Some(3), "refused, by pix payment: {said}");
+    for words in ["RJCT", "AB11", "set the clock of the payer's bank"] {
+        assert!(said.contains(words), "no {words:?} in: {said}");
+    }
     switch.stop().await;
 }
 
