@@ -12,6 +12,29 @@ Where to begin:
 Exit codes: 0 done; 1 it did not work, and a sentence says what to do; 2 the command line is wrong; 3 refused (a payment,
 a key); 4 not known yet.";
 
+pub(crate) const UP: &str = "\
+Everything lives in one folder (--dir, `.pix` unless given): databases, keys, settings, logs. A second start goes on where
+the last one ended; whatever ends meanwhile is started again within 100 ms. Servers are private copies on loopback.
+
+Examples:
+  pix up
+  pix up --no-payment
+  pix --dir /srv/second --port-offset 1320 up      a second switch beside the first";
+
+pub(crate) const DOWN: &str = "\
+Examples:
+  pix down                         the data stays
+  pix down --purge                 and forget everything: databases, keys, balances";
+
+pub(crate) const PKI: &str = "\
+Certificates of the development authority, which nothing else should ever trust.
+
+Examples:
+  pix pki participant --ispb 33333333 --out bank-33333333 --balance 100000.00
+  pix pki participant --ispb 33333333 --out bank-33333333 --force       new keys; those before are good no more
+  pix pki sign --with bank-33333333 <order.xml >signed.xml
+  pix pki verify --with bank-33333333 <heard.xml";
+
 pub(crate) const STATUS: &str = "\
 Waiting: of spi, `open` payments are blocked and have no end, `book` messages wait for the book, `unformed` transactions for
 a message, `unread` messages for their reader; of dict, `events` have not left; of a bank, `pending` payments have no end,

@@ -96,10 +96,20 @@ async fn processes(place: &Place, http: &Http) -> Vec<Finding> {
             true => "/api/bank",
             false => "/status",
         };
-        let version = http.get(entry.port, path).await.ok();
-        let version = version
-            .as_ref()
-            .and_then(|answer| answer.body["version"].as_str());
+        let Ok(status) = http.get(entry.port, path).await else {
+            continue;
+        };
+        if status.body["participants_followed"] == false {
+            let why = status.body["participants_fault"]
+                .as_str()
+                .unwrap_or("nothing said");
+            findings.push(Finding::warning(
+                CHECK,
+                format!("{name} works with its copy of the participants and hears no changes ({why})"),
+                "`pix logs settlement` shows whether that runs; changes arrive as soon as it does",
+            ));
+        }
+        let version = status.body["version"].as_str();
         if let Some(version) = version.filter(|version| *version != env!("CARGO_PKG_VERSION")) {
             findings.push(Finding::warning(
                 CHECK,
