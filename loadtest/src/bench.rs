@@ -426,7 +426,12 @@ impl Bench<'_> {
         let began = Instant::now();
         loop {
             let gauges = self.switch.gauges().await?;
-            if gauges.backlog == gate::Backlog::default() || began.elapsed() > EMPTY_WITHIN {
+            let is_empty = gauges.is_complete && gauges.backlog == gate::Backlog::default();
+            if is_empty || began.elapsed() > EMPTY_WITHIN {
+                anyhow::ensure!(
+                    gauges.is_complete,
+                    "the switch does not tell what it has left to do: the bench and the switch are of different versions"
+                );
                 return Ok(gauges);
             }
             tokio::time::sleep(EMPTY_LOOK_EVERY).await;

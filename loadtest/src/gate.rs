@@ -21,8 +21,10 @@ pub(crate) type Accounts = BTreeMap<String, Account>;
 pub(crate) struct Backlog {
     /// Transactions that wait to leave.
     pub(crate) outbox: f64,
-    /// Messages that nobody has read and confirmed.
+    /// Messages that nobody has read.
     pub(crate) streams: f64,
+    /// Ages of the oldest message of each participant that is not confirmed, together, in seconds.
+    pub(crate) unconfirmed_s: f64,
     /// Payments without an end.
     pub(crate) open: f64,
 }
@@ -87,8 +89,8 @@ pub(crate) fn judge(facts: &Facts) -> Vec<Check> {
             "outbox empty",
             facts.backlog == Backlog::default(),
             format!(
-                "{} transactions to form, {} messages to be read, {} payments open",
-                facts.backlog.outbox, facts.backlog.streams, facts.backlog.open
+                "{} transactions to form, {} messages to be read, confirmations {:.1} s behind, {} payments open",
+                facts.backlog.outbox, facts.backlog.streams, facts.backlog.unconfirmed_s, facts.backlog.open
             ),
         ),
         books(facts),
@@ -249,6 +251,10 @@ mod tests {
         assert_eq!(failing(|facts| facts.backlog.outbox = 1.0), ["outbox empty"]);
         assert_eq!(failing(|facts| facts.backlog.streams = 1.0), ["outbox empty"]);
         assert_eq!(failing(|facts| facts.backlog.open = 1.0), ["outbox empty"]);
+        assert_eq!(
+            failing(|facts| facts.backlog.unconfirmed_s = 0.1),
+            ["outbox empty"]
+        );
     }
 
     #[test]

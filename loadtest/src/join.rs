@@ -104,9 +104,9 @@ pub(crate) async fn are_known(switch: &Switch, banks: &[Bank]) -> anyhow::Result
         tokio::time::sleep(LOOK_EVERY).await;
     }
     for bank in banks {
-        while !bank.icom.answers().await {
+        while !(bank.icom.answers().await && bank.dict_answers().await) {
             if began.elapsed() > KNOWN_WITHIN {
-                bail!("the switch does not let {} in", bank.ispb());
+                bail!("the SPI or the DICT does not let {} in", bank.ispb());
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }

@@ -132,6 +132,7 @@ const TICKS_PER_SECOND: f64 = 100.0;
 pub(crate) struct Used {
     /// Processors: 1 is one of them all the time.
     pub(crate) cpu: f64,
+    /// Of its own: without what it shares, as the backends of Postgres share its buffers.
     pub(crate) memory_mb: f64,
 }
 
@@ -148,6 +149,7 @@ struct Stat {
     pid: u32,
     parent: u32,
     ticks: u64,
+    /// Resident and not shared.
     pages: u64,
 }
 
@@ -206,19 +208,25 @@ fn stat(entry: std::io::Result<fs::DirEntry>) -> Option<Stat> {
     let entry = entry.ok()?;
     let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
     let text = fs::read_to_string(entry.path().join("stat")).ok()?;
-    parse_stat(pid, &text)
+    let memory = fs::read_to_string(entry.path().join("statm")).unwrap_or_default();
+    parse_stat(pid, &text, &memory)
 }
 
 /// The name in parentheses may hold anything, parentheses too: what counts stands after the last.
-fn parse_stat(pid: u32, text: &str) -> Option<Stat> {
+fn parse_stat(pid: u32, text: &str, memory: &str) -> Option<Stat> {
     let (_, rest) = text.rsplit_once(')')?;
     let fields: Vec<&str> = rest.split_whitespace().collect();
     let number = |index: usize| fields.get(index)?.parse::<u64>().ok();
+    // `size resident shared ...`
+    let pages = |index: usize| -> u64 {
+        let number = memory.split_whitespace().nth(index);
+        number.and_then(|number| number.parse().ok()).unwrap_or_default()
+    };
     Some(Stat {
         pid,
         parent: fields.get(1)?.parse().ok()?,
         ticks: number(11)? + number(12)?,
-        pages: number(21)?,
+        pages: pages(1).saturating_sub(pages(2)),
     })
 }
 
@@ -239,16 +247,16 @@ mod tests {
     fn a_process_may_be_called_anything() {
         let line =
             "42 (a) b (c) S 7 1 1 0 -1 4194304 1 0 0 0 30 12 0 0 20 0 1 0 5 1000 256 18446744073709551615";
-        let stat = parse_stat(42, line).expect("a line of Linux");
+        let stat = parse_stat(42, line, "1000 356 100 1 0 2 0").expect("a line of Linux");
         assert_eq!((stat.parent, stat.ticks, stat.pages), (7, 42, 256));
-        assert!(parse_stat(1, "nonsense").is_none());
+        assert!(parse_stat(1, "nonsense", "").is_none());
     }
 
     #[test]
     fn a_watch_sees_this_process() {
         let mut watch = Watch::of(vec![("us".to_owned(), std::process::id())]);
         let used = watch.look();
-        assert!(used["us"].memory_mb > 1.0, "{used:?}");
+        assert!(used["us"].memory_mb > 0.0, "{used:?}");
     }
 
     #[test]

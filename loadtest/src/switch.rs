@@ -13,6 +13,12 @@ use serde_json::Value;
 
 use crate::gate::{Account, Accounts, Backlog};
 
+const OUTBOX: &str = "spi_outbox_waiting";
+const STREAMS: &str = "spi_stream_depth";
+const UNCONFIRMED: &str = "spi_stream_age_seconds";
+const OPEN: &str = "spi_payments_open";
+const BACKLOG: [&str; 4] = [OUTBOX, STREAMS, UNCONFIRMED, OPEN];
+
 const ANSWER_MAX: usize = 16 * 1024 * 1024;
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
@@ -26,6 +32,9 @@ pub(crate) struct Switch {
 /// What is followed during a run.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Gauges {
+    /// Whether the switch tells everything that the backlog is made of: a metric that went must not look like an empty
+    /// outbox.
+    pub(crate) is_complete: bool,
     pub(crate) backlog: Backlog,
     /// Messages that wait for the book.
     pub(crate) book_queue: f64,
@@ -107,7 +116,7 @@ fn gauges(metrics: &str) -> Gauges {
             continue;
         };
         let (name, labels) = series.split_once('{').unwrap_or((series, ""));
-        let is_other = name == "spi_payments_ended_total" && !labels.contains("settled");
+        let is_other = name == "spi_payments_total" && !labels.contains("state=\"settled\"");
         if let Ok(value) = value.parse::<f64>()
             && !is_other
         {
@@ -116,14 +125,17 @@ fn gauges(metrics: &str) -> Gauges {
     }
     let of = |name: &str| sums.get(name).copied().unwrap_or_default();
     Gauges {
+        is_complete: BACKLOG.iter().all(|name| sums.contains_key(name)),
         backlog: Backlog {
-            outbox: of("spi_outbox_waiting"),
-            streams: of("spi_stream_depth"),
-            open: of("spi_payments_open"),
+            outbox: of(OUTBOX),
+            streams: of(STREAMS),
+            // In a batch that was read and not yet confirmed, it is in no stream and still not delivered.
+            unconfirmed_s: of(UNCONFIRMED),
+            open: of(OPEN),
         },
         book_queue: of("spi_book_queue"),
         signed: of("spi_message_transactions_count"),
-        settled: of("spi_payments_ended_total"),
+        settled: of("spi_payments_total"),
     }
 }
 
@@ -162,8 +174,9 @@ mod tests {
              spi_stream_depth{participant=\"98000001\",channel=\"primary\"} 2\n\
              spi_stream_depth{participant=\"98000002\",channel=\"primary\"} 3\n\
              spi_outbox_waiting 4\nspi_book_queue 1\nspi_payments_open 7\n\
-             spi_payments_ended_total{outcome=\"settled\"} 10\n\
-             spi_payments_ended_total{outcome=\"refused\"} 5\n\
+             spi_payments_total{state=\"settled\",reason=\"none\"} 10\n\
+             spi_payments_total{state=\"blocked\",reason=\"none\"} 12\n\
+             spi_stream_age_seconds{participant=\"98000001\",channel=\"primary\"} 0.5\n\
              spi_message_transactions_count 20\n",
         );
         assert_eq!(
@@ -171,9 +184,12 @@ mod tests {
             Backlog {
                 outbox: 4.0,
                 streams: 5.0,
+                unconfirmed_s: 0.5,
                 open: 7.0
             }
         );
+        assert!(after.is_complete && !before.is_complete);
+        assert!(!gauges("spi_outbox_waiting 0\nspi_payments_open 0\n").is_complete);
         assert_eq!(after.signatures_a_payment(&before), Some(2.0));
         assert_eq!(after.signatures_a_payment(&after), None);
     }

@@ -94,6 +94,12 @@ impl Bank {
         self.icom.ispb
     }
 
+    /// Whether the DICT answers it. Asks for the state of a bucket: of all questions the one with the widest limit that
+    /// is no look-up.
+    pub(crate) async fn dict_answers(&self) -> bool {
+        self.dict.policy("ENTRIES_WRITE").await.is_ok()
+    }
+
     pub(crate) fn ids(&self) -> &Ids {
         &self.ids
     }

@@ -44,7 +44,7 @@ pub(crate) async fn open_connections(shared: &Shared, load: &Load) {
             opening.spawn(async move {
                 if is_lookup {
                     // Any answer opens the connection; this one costs no look-up.
-                    drop(bank.dict.policies().await);
+                    bank.dict_answers().await;
                 } else {
                     bank.icom.answers().await;
                 }
