@@ -28,6 +28,8 @@ const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_millis(500);
 /// How long the settlement service may take for the first word of an answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(3);
+/// How long our own database may take for a change: one that vanished without a word is as good as away.
+const STORE_WITHIN: Duration = Duration::from_secs(5);
 /// Changes that are stored in one transaction when they come faster than it commits.
 const CHANGES_MAX: usize = 256;
 /// A change, or all participants at once: a thousand of them are some 4 MiB.
@@ -171,6 +173,13 @@ impl Copy {
     /// Makes the stored copy this one; `before` is the version that is there. Several processes of a service may
     /// follow: the newest stays.
     async fn store(&self, pool: &PgPool, before: i64) -> Result<(), Fault> {
+        let stored = tokio::time::timeout(STORE_WITHIN, self.commit(pool, before));
+        stored
+            .await
+            .unwrap_or(Err(Fault::Store(sqlx::Error::PoolTimedOut)))
+    }
+
+    async fn commit(&self, pool: &PgPool, before: i64) -> Result<(), Fault> {
         let (mut ispbs, mut versions, mut times, mut records) =
             (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for held in self.held.values().filter(|held| held.version > before) {
@@ -330,7 +339,8 @@ impl<R: Resident> Following<R> {
         let mut changes = in_time(client.changes(request)).await?.into_inner();
         if self.copy.version > 0 {
             let last = in_time(changes.message()).await?;
-            if !last.is_some_and(|last| self.copy.agrees(&last)) {
+            let last = last.ok_or_else(|| Fault::Away("it ended the stream".to_owned()))?;
+            if !self.copy.agrees(&last) {
                 let why = format!("it does not tell change {} as the copy has it", self.copy.version);
                 return Err(Fault::Foreign(why));
             }
@@ -377,8 +387,21 @@ impl<R: Resident> Following<R> {
         });
     }
 
-    /// Stores changes, then lets them take effect.
+    /// Stores changes and lets them take effect, up to the first that does not fit.
     async fn apply(&mut self, changes: &[Change]) -> Result<(), Fault> {
+        let applied = self.apply_at_once(changes).await;
+        match applied {
+            Err(Fault::Foreign(_) | Fault::Gap { .. } | Fault::Unreadable(_)) if changes.len() > 1 => {}
+            _ => return applied,
+        }
+        for change in changes {
+            self.apply_at_once(std::slice::from_ref(change)).await?;
+        }
+        Ok(())
+    }
+
+    /// All of them or none.
+    async fn apply_at_once(&mut self, changes: &[Change]) -> Result<(), Fault> {
         if changes.is_empty() {
             return Ok(());
         }

@@ -268,18 +268,21 @@ async fn what_makes_no_sense_changes_nothing_and_is_asked_again() {
         (odd, "ASLEEP"),
         (taken, "is there twice"),
     ] {
+        // What comes before it counts, however they arrive.
+        let good = change("one", 2, participant("33333333", &[]));
         registry.tell(|tale| {
             tale.changes.truncate(1);
-            tale.changes.push(change("one", 2, nonsense));
+            tale.changes.extend([good, change("one", 3, nonsense)]);
         });
         process.complains(why).await;
+        assert_eq!(process.is_active("33333333"), Some(true), "{why}");
         assert_eq!(process.is_active("22222222"), None, "{why}");
     }
     registry.tell(|tale| {
-        tale.changes.truncate(1);
-        tale.changes.push(change("one", 2, participant("22222222", &[])));
+        tale.changes.truncate(2);
+        tale.changes.push(change("one", 3, participant("22222222", &[])));
     });
-    process.knows("2").await;
+    process.knows("3").await;
 }
 
 #[tokio::test]
