@@ -7,6 +7,8 @@ use crate::switch::{A, B, Bank, Switch};
 use crate::webdriver::{Browser, ENTER, TAB, Window};
 
 const ELISA: &str = "elisa.prado@horizonte.example";
+/// The virtual participant that takes what is paid to it, unless told otherwise.
+const RECEIVER: &str = "99999A04";
 
 impl Switch {
     fn page(&self, bank: Bank, query: &str) -> String {
@@ -147,19 +149,51 @@ async fn what_a_newcomer_gets_wrong_is_explained_in_both_languages() {
     .await;
 
     // What the receiver's bank refuses comes back, with its reason and what to do.
-    for (number, tax_id, code, portuguese, english) in [
-        ("200004", "70020070683", "AC06", "bloqueada", "blocked"),
-        ("200005", "70020080727", "AC07", "encerrada", "closed"),
-        ("999999", B.tax_id, "AC03", "inexistente", "does not exist"),
+    for (ispb, number, tax_id, code, portuguese, english) in [
+        (B.ispb, "200004", "70020070683", "AC06", "bloqueada", "blocked"),
+        (B.ispb, "200005", "70020080727", "AC07", "encerrada", "closed"),
         (
+            B.ispb,
+            "999999",
+            B.tax_id,
+            "AC03",
+            "inexistente",
+            "does not exist",
+        ),
+        (
+            B.ispb,
             B.number,
             "70020070683",
             "BE01",
             "não é o do titular",
             "does not match",
         ),
+        (RECEIVER, "1", B.tax_id, "BE17", "QR Code", "QR code"),
+        (
+            RECEIVER,
+            "1",
+            B.tax_id,
+            "ED05",
+            "Erro no processamento",
+            "Settlement failed",
+        ),
     ] {
-        to_account(&page, B.ispb, number, tax_id, "7,25").await;
+        if ispb == RECEIVER {
+            let refuse = format!("reject:{code}");
+            let rule = [
+                "virtual",
+                "rule",
+                "--participant",
+                RECEIVER,
+                "--do",
+                &refuse,
+                "--times",
+                "1",
+            ];
+            let (worked, said) = switch.home.run(&rule).await;
+            assert!(worked, "{said}");
+        }
+        to_account(&page, ispb, number, tax_id, "7,25").await;
         page.until("#end-title", "Pagamento recusado").await;
         says(&page, "#end-why", portuguese, english).await;
         assert!(page.text("#end-what").await.contains("R$ 7,25"));
@@ -252,7 +286,7 @@ async fn the_page_fits_a_phone_and_is_used_with_the_keyboard_alone() {
         "virtual",
         "rule",
         "--participant",
-        "99999A04",
+        RECEIVER,
         "--do",
         "delay:10",
         "--times",
@@ -260,7 +294,7 @@ async fn the_page_fits_a_phone_and_is_used_with_the_keyboard_alone() {
     ];
     let (worked, said) = switch.home.run(&slow).await;
     assert!(worked, "{said}");
-    to_account(&page, "99999A04", "1", "11111111111", "2,00").await;
+    to_account(&page, RECEIVER, "1", "11111111111", "2,00").await;
     page.until("#end-title", "Pagamento em andamento").await;
     page.until("#parts", "R$ 2,00").await;
     page.screenshot("24-under-way").await;

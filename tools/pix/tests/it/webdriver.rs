@@ -108,18 +108,22 @@ impl Browser {
         serde_json::from_slice(&body).ok()
     }
 
-    /// What the driver answers; the test fails with what it says when it refuses.
-    async fn asked(&self, method: &str, path: &str, body: Value) -> Value {
+    /// What the driver answers, or its error.
+    async fn tried(&self, method: &str, path: &str, body: Value) -> Result<Value, Value> {
         let body = (method == "POST").then_some(&body);
         let answer = tokio::time::timeout(START_WITHIN, self.send(method, path, body)).await;
-        let answer = answer.expect("chromedriver answers").expect("chromedriver lives");
-        let value = &answer["value"];
-        assert!(
-            value.get("error").is_none(),
-            "{method} {path}: {}",
-            value["message"]
-        );
-        value.clone()
+        let mut answer = answer.expect("chromedriver answers").expect("chromedriver lives");
+        let value = answer["value"].take();
+        if value.get("error").is_none() {
+            Ok(value)
+        } else {
+            Err(value)
+        }
+    }
+
+    async fn asked(&self, method: &str, path: &str, body: Value) -> Value {
+        let answer = self.tried(method, path, body).await;
+        answer.unwrap_or_else(|error| panic!("{method} {path}: {}", error["message"]))
     }
 
     async fn command(&self, method: &str, path: &str, body: Value) -> Value {
@@ -196,27 +200,45 @@ impl Window<'_> {
         self.devtools("Emulation.setDeviceMetricsOverride", metrics).await;
     }
 
-    async fn element(&self, css: &str) -> String {
+    /// Does something with an element; nothing while it is not there, or is just being made anew.
+    async fn tried_with(&self, css: &str, method: &str, what: &str, body: Value) -> Option<Value> {
+        let to = json!({ "handle": self.handle });
+        self.browser.command("POST", "/window", to).await;
+        let session = format!("/session/{}", self.browser.session);
         let query = json!({ "using": "css selector", "value": css });
-        let found = self.command("POST", "/element", query).await;
-        found[ELEMENT].as_str().expect("an element").to_owned()
+        let all = format!("{session}/element");
+        let done = match self.browser.tried("POST", &all, query).await {
+            Ok(found) => {
+                let element = found[ELEMENT].as_str().expect("an element");
+                let path = format!("{all}/{element}/{what}");
+                self.browser.tried(method, &path, body).await
+            }
+            Err(error) => Err(error),
+        };
+        match done {
+            Ok(value) => Some(value),
+            Err(error) if error["error"] == "no such element" => None,
+            Err(error) if error["error"] == "stale element reference" => None,
+            Err(error) => panic!("{what} of {css}: {}", error["message"]),
+        }
+    }
+
+    async fn with(&self, css: &str, method: &str, what: &str, body: Value) -> Value {
+        eventually(&format!("{what} of {css}"), PATIENCE, async || {
+            self.tried_with(css, method, what, body.clone()).await
+        })
+        .await
     }
 
     /// Clicks it as a person would: it has to be there, and nothing in front of it.
     pub(crate) async fn click(&self, css: &str) {
-        let element = self.element(css).await;
-        self.command("POST", &format!("/element/{element}/click"), json!({}))
-            .await;
+        self.with(css, "POST", "click", json!({})).await;
     }
 
     /// Types it into a field, in place of what is there.
     pub(crate) async fn write(&self, css: &str, text: &str) {
-        let element = self.element(css).await;
-        self.command("POST", &format!("/element/{element}/clear"), json!({}))
-            .await;
-        let typed = json!({ "text": text });
-        self.command("POST", &format!("/element/{element}/value"), typed)
-            .await;
+        self.with(css, "POST", "clear", json!({})).await;
+        self.with(css, "POST", "value", json!({ "text": text })).await;
     }
 
     /// Presses keys, wherever the focus is.
@@ -230,17 +252,15 @@ impl Window<'_> {
 
     /// What a person reads there: nothing of what is hidden.
     pub(crate) async fn text(&self, css: &str) -> String {
-        let element = self.element(css).await;
-        let text = self
-            .command("GET", &format!("/element/{element}/text"), Value::Null)
-            .await;
+        let text = self.with(css, "GET", "text", Value::Null).await;
         text.as_str().expect("a text").to_owned()
     }
 
     /// Waits until a person reads it there.
     pub(crate) async fn until(&self, css: &str, text: &str) {
         eventually(&format!("{css} says {text:?}"), PATIENCE, async || {
-            self.text(css).await.contains(text).then_some(())
+            let read = self.tried_with(css, "GET", "text", Value::Null).await?;
+            read.as_str()?.contains(text).then_some(())
         })
         .await;
     }
