@@ -28,7 +28,7 @@ const NOBODY: &str = "39053344705";
 const TEXTS: [&str; 3] = ["Canario Descricao Zt7", "Canario Xml Qw9", "canario-url-kv3"];
 
 /// Every service that logs and measures, with the prefix of its settings.
-const SERVICES: [&str; 4] = ["spi", "dict", "bank", "virtual"];
+const SERVICES: [&str; 5] = ["spi", "dict", "settlement", "bank", "virtual"];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_payment_is_found_everywhere_by_its_id_and_nobody_by_anything() {
@@ -62,6 +62,8 @@ async fn a_payment_is_found_everywhere_by_its_id_and_nobody_by_anything() {
     let mut canaries = canaries(&switch).await;
     canaries.extend([NOBODY.to_owned()].into_iter().chain(TEXTS.map(str::to_owned)));
     hostile(&switch).await;
+    let (closed, said) = switch.home.run(&["window", "close"]).await;
+    assert!(closed, "{said}");
     let metrics = scrape(&switch).await;
     declared(&metrics);
     counted(&metrics);
@@ -300,6 +302,7 @@ async fn scrape(switch: &Switch) -> BTreeMap<&'static str, String> {
     for (service, port) in [
         ("spi", switch.ops_port()),
         ("dict", switch.home.port(5001)),
+        ("settlement", switch.home.port(5003)),
         ("virtual", switch.home.port(5009)),
         ("bank", switch.bank_port(A)),
         ("bank B", switch.bank_port(B)),
@@ -316,10 +319,7 @@ async fn scrape(switch: &Switch) -> BTreeMap<&'static str, String> {
 }
 
 /// Counters and gauges of which such a session knows nothing: their labels come with the disturbance, or with a setting.
-const QUIET: [&str; 12] = [
-    "participants_followed",
-    "participants_version",
-    "participants_follow_faults_total",
+const QUIET: [&str; 9] = [
     "sandbox_rules",
     "spi_complaints_total",
     "spi_identity_refused_total",

@@ -19,6 +19,7 @@ mod mistakes;
 mod money;
 mod participants;
 mod questions;
+mod readme;
 mod reference;
 mod switch;
 mod virtuals;

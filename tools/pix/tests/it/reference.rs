@@ -140,7 +140,51 @@ fn the_list_of_settings_is_the_codes() {
             .expect("a String takes everything");
         }
     }
+    document += &settings_of_pix();
     check("docs/configuration.md", &document);
+}
+
+/// What every `pix` command understands; the names have to be those of its `--help`.
+fn settings_of_pix() -> String {
+    const SETTINGS: [(&str, &str, &str, &str, &str); 2] = [
+        (
+            "--dir",
+            "`.pix`",
+            "folder",
+            "holds everything of one instance",
+            "PIX_DIR",
+        ),
+        (
+            "--port-offset",
+            "0",
+            "ports",
+            "added to every port, so that instances run side by side; remembered in the folder",
+            "PIX_PORT_OFFSET",
+        ),
+    ];
+    let output = Command::new(PIX).arg("--help").output().expect("pix starts");
+    let help = String::from_utf8_lossy(&output.stdout);
+    let mut section = String::from(
+        "\n## pix\n\nOf every command; each has more of its own (`--help`).\n\n| flag | default | unit | meaning | environment |\n\
+         |---|---|---|---|---|\n",
+    );
+    for (flag, default, unit, meaning, environment) in SETTINGS {
+        assert!(
+            help.contains(flag) && help.contains(environment),
+            "{flag}: {help}"
+        );
+        writeln!(
+            section,
+            "| `{flag}` | {default} | {unit} | {meaning} | `{environment}` |"
+        )
+        .expect("a String takes everything");
+    }
+    assert_eq!(
+        help.matches("[env: ").count(),
+        SETTINGS.len(),
+        "each variable has its line: {help}"
+    );
+    section
 }
 
 #[test]
