@@ -663,6 +663,35 @@ async fn events_name_the_one_before_them_over_restarts_and_when_old_ones_are_gon
 }
 
 #[tokio::test]
+async fn a_book_from_before_learns_from_its_events_which_batches_had_some() {
+    let spi = TestSpi::start().await;
+    let a = spi.bank(A);
+    pay(&spi, "1.00").await;
+    a.post(a.pacs_008(vec![a.order(B, "9000000.00")])).await;
+    a.reader().hear_until(1).await;
+    pay(&spi, "1.00").await;
+    fund_for_sure(&settlement(&spi), &order(&uuid(1), A, 500)).await;
+    let mut owner = spi.owner().await;
+    let as_written = "CREATE TEMP TABLE written AS SELECT * FROM batch";
+    let forget = "UPDATE batch SET latest_received = 0, latest_settled = 0, latest_refused = 0";
+    let migration = include_str!("../../../../migrations/spi/20261121153100_latest_events.sql");
+    let (_, learn) = migration
+        .split_once(';')
+        .expect("the columns, then what is in them");
+    for statement in [as_written, forget, learn] {
+        sqlx::query(statement).execute(&mut owner).await.expect(statement);
+    }
+    let differ: i64 = sqlx::query_scalar("SELECT count(*) FROM (TABLE batch EXCEPT TABLE written) AS differ")
+        .fetch_one(&mut owner)
+        .await
+        .expect("as owner");
+    assert_eq!(differ, 0);
+    let told = "SELECT count(*) FROM batch
+                WHERE latest_received > 0 AND latest_settled > 0 AND latest_refused > 0 AND latest_settled < number";
+    assert!(spi.count(told).await > 0, "there is something to learn");
+}
+
+#[tokio::test]
 async fn who_watches_has_all_accounts_and_then_the_newest_of_each() {
     let mut spi = TestSpi::start().await;
     let funder = settlement(&spi);
