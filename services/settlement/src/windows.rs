@@ -142,8 +142,17 @@ impl Windows {
     pub(crate) async fn look(&self) -> Result<(), WindowError> {
         let _alone = self.0.looking.lock().await;
         let parts = self.parts();
-        let mut known = pg_windows::counted(&parts.pool).await?.unwrap_or(0);
+        let seen = pg_windows::current(&parts.pool).await?;
         let head = parts.spi.head().await?;
+        let mut known = 0;
+        if let Some(window) = seen {
+            known = window.to_batch;
+            // Mostly nothing is to be done, and then nothing is locked either.
+            let mut ledger = Ledger::resume(window.clone(), parts.length);
+            if ledger.look(&head, known) == Looked::UpToDate && *ledger.current() == window {
+                return Ok(());
+            }
+        }
         loop {
             let counting = Counting::begin(&parts.pool).await?;
             let ledger = counting.ledger(parts.length);
@@ -410,14 +419,18 @@ impl Counted {
 struct Failing(bool);
 
 impl Failing {
-    fn note<T, E: std::fmt::Display>(&mut self, done: &Result<T, E>, meaning: &'static str) {
+    fn note<T>(&mut self, done: &Result<T, WindowError>, meaning: &'static str) {
         match done {
             Ok(_) if std::mem::take(&mut self.0) => tracing::info!("windows go on"),
             Ok(_) => {}
             Err(error) => {
                 metrics::counter!("settlement_window_failures_total").increment(1);
-                if !std::mem::replace(&mut self.0, true) {
-                    tracing::warn!(%error, "{meaning}");
+                match (std::mem::replace(&mut self.0, true), error) {
+                    (true, _) => {}
+                    (false, WindowError::WentBack { .. }) => {
+                        tracing::error!(%error, "WINDOWS STAND STILL: restore the book, or begin another settlement database");
+                    }
+                    (false, _) => tracing::warn!(%error, "{meaning}"),
                 }
             }
         }

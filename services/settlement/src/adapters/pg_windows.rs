@@ -12,6 +12,15 @@ use super::pg::{self, StoreError, parsed};
 use super::pg_events::{self, Event};
 use super::spi_book::SHARD;
 
+/// The row of the open window,
+const OPEN: &str = "
+    SELECT number, book, is_closing, opened_at, ends_at, after_batch, to_batch, decided_at, count, gross_centavos
+    FROM open_window WHERE shard = $1";
+/// and the same for whoever is about to count.
+const OPEN_LOCKED: &str = "
+    SELECT number, book, is_closing, opened_at, ends_at, after_batch, to_batch, decided_at, count, gross_centavos
+    FROM open_window WHERE shard = $1 FOR UPDATE";
+/// Where positions are.
 const POSITIONS: &str = "moving_position, closed_position";
 
 /// One transaction that counts; there is one at a time, whatever process it is of.
@@ -24,13 +33,10 @@ impl Counting {
     /// Begins, and waits for those before.
     pub(crate) async fn begin(pool: &PgPool) -> Result<Self, StoreError> {
         let mut transaction = pg::begin(pool).await?;
-        let row = sqlx::query(
-            "SELECT number, book, is_closing, opened_at, ends_at, after_batch, to_batch, decided_at, count, gross_centavos
-             FROM open_window WHERE shard = $1 FOR UPDATE",
-        )
-        .bind(SHARD)
-        .fetch_optional(&mut *transaction)
-        .await?;
+        let row = sqlx::query(OPEN_LOCKED)
+            .bind(SHARD)
+            .fetch_optional(&mut *transaction)
+            .await?;
         let kept = row.as_ref().map(window).transpose()?;
         Ok(Self { transaction, kept })
     }
@@ -55,13 +61,10 @@ impl Counting {
     }
 }
 
-/// The last batch that was counted; `None` before any.
-pub(crate) async fn counted(pool: &PgPool) -> Result<Option<i64>, StoreError> {
-    let row = sqlx::query("SELECT to_batch FROM open_window WHERE shard = $1")
-        .bind(SHARD)
-        .fetch_optional(pool)
-        .await?;
-    Ok(row.map(|row| row.try_get(0)).transpose()?)
+/// The window in which batches are counted, as it was a moment ago; `None` before any.
+pub(crate) async fn current(pool: &PgPool) -> Result<Option<Window>, StoreError> {
+    let row = sqlx::query(OPEN).bind(SHARD).fetch_optional(pool).await?;
+    row.as_ref().map(window).transpose()
 }
 
 async fn complete(connection: &mut PgConnection, window: &Window) -> Result<(), StoreError> {
