@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 use pix_runtime::pg::DbClock;
@@ -13,7 +13,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::adapters::pg::StoreError;
 use crate::adapters::pg_liquidity;
-use crate::adapters::spi_book::SpiBook;
+use crate::adapters::spi_book::{BookError, SpiBook};
 use crate::events;
 
 /// How long before the book is followed again.
@@ -69,64 +69,77 @@ impl Balances {
 
     /// Follows the book until the stop.
     pub(crate) async fn follow(self, parts: Parts, stopping: Stopping) {
-        let mut failing = false;
-        loop {
-            let broken = tokio::select! {
-                () = stopping.stopped() => return,
-                broken = self.follow_once(&parts, &mut failing) => broken,
-            };
-            self.0.is_current.store(false, Ordering::Relaxed);
-            metrics::gauge!("settlement_balances_current").set(0);
-            if !std::mem::replace(&mut failing, true) {
-                let error =
-                    broken.map_or_else(|error| format!("{error:#}"), |()| "the stream ended".to_owned());
-                tracing::warn!(error, "balances are not followed for now");
-            }
-            tokio::select! {
-                () = stopping.stopped() => return,
-                () = tokio::time::sleep(RETRY_AFTER) => {}
-            }
+        tokio::select! {
+            () = stopping.stopped() => {}
+            () = self.follow_book(&parts.spi) => {}
+            () = self.tell_low(&parts) => {}
         }
     }
 
-    async fn follow_once(&self, parts: &Parts, failing: &mut bool) -> anyhow::Result<()> {
-        // Who was told is read again each time: another process may have told meanwhile.
-        let told = pg_liquidity::told(&parts.pool).await?;
-        let thresholds = pg_liquidity::thresholds(&parts.pool).await?;
-        {
-            let mut board = self.board();
-            board.set_told(told);
-            board.set_thresholds(thresholds);
-        }
-        let accounts = parts.spi.watch().await?;
-        let mut accounts = std::pin::pin!(accounts);
-        let mut look = tokio::time::interval(THRESHOLDS_EVERY);
+    async fn follow_book(&self, spi: &SpiBook) {
+        let mut failing = false;
         loop {
-            tokio::select! {
-                told = accounts.next() => {
-                    let Some(told) = told else { return Ok(()) };
-                    let told = told?;
-                    let mut board = self.board();
-                    for account in &told {
-                        board.set(account.ispb, account.available, account.blocked);
-                    }
-                    drop(board);
-                    self.0.is_current.store(true, Ordering::Relaxed);
-                    metrics::gauge!("settlement_balances_current").set(1);
-                    if std::mem::take(failing) {
-                        tracing::info!("balances are followed again");
-                    }
+            let broken = self.follow_once(spi, &mut failing).await;
+            self.set_current(false);
+            if !std::mem::replace(&mut failing, true) {
+                let error = broken.map_or_else(|error| error.to_string(), |()| "the stream ended".to_owned());
+                tracing::warn!(error, "balances are not followed for now");
+            }
+            tokio::time::sleep(RETRY_AFTER).await;
+        }
+    }
+
+    async fn follow_once(&self, spi: &SpiBook, failing: &mut bool) -> Result<(), BookError> {
+        let accounts = spi.watch().await?;
+        let mut accounts = std::pin::pin!(accounts);
+        while let Some(told) = accounts.next().await {
+            let told = told?;
+            self.change(|board| {
+                for account in &told {
+                    board.set(account.ispb, account.available, account.blocked);
                 }
-                _ = look.tick() => {
-                    let thresholds = pg_liquidity::thresholds(&parts.pool).await?;
-                    self.board().set_thresholds(thresholds);
+            });
+            self.set_current(true);
+            if std::mem::take(failing) {
+                tracing::info!("balances are followed again");
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells of those that cross their threshold. It needs our database; who only watches goes on without.
+    async fn tell_low(&self, parts: &Parts) {
+        let mut news = self.news();
+        let mut is_told_known = false;
+        let mut failing = false;
+        loop {
+            let done = async {
+                if !is_told_known {
+                    let told = pg_liquidity::told(&parts.pool).await?;
+                    self.board().set_told(told);
+                    is_told_known = true;
+                }
+                let thresholds = pg_liquidity::thresholds(&parts.pool).await?;
+                self.change(|board| board.set_thresholds(thresholds));
+                let read_at = Instant::now();
+                while read_at.elapsed() < THRESHOLDS_EVERY {
+                    news.borrow_and_update();
+                    self.tell_crossings(parts).await?;
+                    let left = THRESHOLDS_EVERY.saturating_sub(read_at.elapsed());
+                    // Its sender is ours: there will be news, or the time is over.
+                    drop(tokio::time::timeout(left, news.changed()).await);
+                }
+                Ok::<_, StoreError>(())
+            };
+            match done.await {
+                Ok(()) => failing = false,
+                Err(error) => {
+                    if !std::mem::replace(&mut failing, true) {
+                        tracing::warn!(%error, "who is low is not told for now");
+                    }
+                    tokio::time::sleep(RETRY_AFTER).await;
                 }
             }
-            let version = self.board().version();
-            self.0
-                .news
-                .send_if_modified(|known| std::mem::replace(known, version) != version);
-            self.tell_crossings(parts).await?;
         }
     }
 
@@ -142,6 +155,24 @@ impl Balances {
             self.board().told(crossing);
         }
         Ok(())
+    }
+
+    fn set_current(&self, is_current: bool) {
+        self.0.is_current.store(is_current, Ordering::Relaxed);
+        metrics::gauge!("settlement_balances_current").set(f64::from(u8::from(is_current)));
+    }
+
+    /// Changes the board and tells those who watch.
+    fn change(&self, change: impl FnOnce(&mut Board)) {
+        let version = {
+            let mut board = self.board();
+            change(&mut board);
+            board.version()
+        };
+        // Versions only grow: of two that change at once, the later one is told.
+        self.0
+            .news
+            .send_if_modified(|known| std::mem::replace(known, version.max(*known)) < version);
     }
 
     fn board(&self) -> MutexGuard<'_, Board> {
