@@ -163,7 +163,7 @@ impl Balances {
     }
 
     /// Changes the board and tells those who watch.
-    fn change(&self, change: impl FnOnce(&mut Board)) {
+    pub(crate) fn change(&self, change: impl FnOnce(&mut Board)) {
         let version = {
             let mut board = self.board();
             change(&mut board);

@@ -219,3 +219,49 @@ fn away(error: &StoreError) -> Status {
     tracing::warn!(%error, "a call inside could not be answered");
     Status::unavailable("the database cannot be asked at present; ask again")
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::{FutureExt as _, StreamExt as _};
+    use pix_runtime::StopSwitch;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_watcher_that_dawdles_is_told_the_newest_and_keeps_nobody_waiting() {
+        let balances = Balances::new();
+        let (switch, stopping) = StopSwitch::new();
+        let watch = || {
+            let watcher = Watcher {
+                news: balances.news(),
+                balances: balances.clone(),
+                stopping: stopping.clone(),
+                version: None,
+            };
+            Box::pin(stream::unfold(Some(watcher), next))
+        };
+        let [a, b] = [b"11111111", b"22222222"].map(|raw| Ispb::parse(raw).expect("an ISPB"));
+        let told = |told: Option<Result<proto::Balances, Status>>| {
+            let balances = told.expect("it goes on").expect("balances").balances;
+            balances
+                .iter()
+                .map(|one| (one.ispb.clone(), one.available_centavos))
+                .collect::<Vec<_>>()
+        };
+        let (mut quick, mut slow) = (watch(), watch());
+        assert_eq!(told(slow.next().await), [], "it is heard, and nothing is known");
+        balances.change(|board| board.set(a, 100, 0));
+        assert_eq!(told(quick.next().await), [(a.to_string(), 100)]);
+        for available in [90, 80, 70] {
+            balances.change(|board| board.set(a, available, 0));
+            assert_eq!(told(quick.next().await), [(a.to_string(), available)]);
+        }
+        balances.change(|board| board.set(b, 5, 0));
+        assert_eq!(told(slow.next().await), [(a.to_string(), 70), (b.to_string(), 5)]);
+        assert!(slow.next().now_or_never().is_none(), "nothing is new");
+        switch.stop();
+        let end = slow.next().await.expect("it is told why").expect_err("the end");
+        assert_eq!(end.code(), tonic::Code::Unavailable);
+        assert!(slow.next().await.is_none());
+    }
+}

@@ -384,6 +384,47 @@ async fn a_posting_that_was_tampered_with_makes_the_proof_fail_in_words() {
 }
 
 #[tokio::test]
+async fn another_book_is_counted_from_its_beginning_and_the_old_one_is_no_proof() {
+    let nats = parts().await.nats.url();
+    let old = TestSpi::start(&nats).await;
+    let mut settlement = follows(&old, nats.clone()).await;
+    let pay = async |spi: &TestSpi, centavos: &[u64]| {
+        let receiver = spi.bank(B);
+        let accepting = tokio::spawn(async move { receiver.accept_all().await });
+        spi.bank(A).pay_amounts(B, centavos).await;
+        spi.settled(i64::try_from(centavos.len()).expect("few")).await;
+        accepting.abort();
+    };
+    pay(&old, &[100, 200]).await;
+    counted(&settlement, 2).await;
+    settlement.stop().await;
+
+    // The SPI's database was made anew, say; events of both books are in NATS.
+    let new = TestSpi::start(&nats).await;
+    pay(&new, &[1, 2, 3]).await;
+    let urls = Urls {
+        spi: new.url(),
+        ..settlement.urls.clone()
+    };
+    let settlement = TestSettlement::start_on(urls, &[("window.length", "86400")]).await;
+    counted(&settlement, 5).await;
+    let second = close(&settlement).await;
+    assert_proven(&second);
+    assert_eq!((second.number, second.after_batch), (2, 0));
+    assert_eq!(sums(std::slice::from_ref(&second)), new.postings().await);
+    let asked = proto::GetWindowRequest { number: 1 };
+    let first = windows(&settlement)
+        .get_window(asked)
+        .await
+        .expect("found")
+        .into_inner();
+    assert_eq!((first.state.as_str(), first.count), ("CLOSED", 2));
+    let proof = first.proof.expect("a proof");
+    assert!(!proof.holds);
+    assert!(proof.differences[0].contains("there are no postings left to compare with"));
+}
+
+#[tokio::test]
 async fn balances_are_told_as_they_change_and_low_ones_once() {
     let nats = parts().await.nats.url();
     let spi = TestSpi::start(&nats).await;
