@@ -90,7 +90,13 @@ async fn kill_settlement_nats_and_redis_and_the_spi_still_knows_everybody() {
     settlement.run().await;
     settlement.join(C, None).await;
     let_in(&spi, C).await;
-    assert_eq!(spi.balance(C).await, ("0.00".to_owned(), "0.00".to_owned()));
+    // Its Conta PI was ordered before it was let in; the book opens it with its next COMMIT.
+    let available = eventually("its Conta PI is open", SOON, || async {
+        let accounts = spi.ask("/accounts").await;
+        let mut accounts = accounts["accounts"].as_array()?.iter();
+        Some(accounts.find(|one| one["ispb"] == C)?["available"].clone())
+    });
+    assert_eq!(available.await, "0.00");
     assert_eq!(spi.ask("/status").await["participants_source"], "settlement");
     parts.stop().await;
 }
