@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::money::{Money, assert_each_delivered_once, order, order_many, states, until_all_ended};
@@ -11,6 +12,11 @@ const IN_FLIGHT: u32 = 200;
 
 /// Orders payments, does harm while they are under way, waits for every end, and counts the money.
 async fn harm_in_flight(harm: impl AsyncFn(&Switch)) {
+    survive(harm).await.0.stop().await;
+}
+
+/// The same, with the switch as it is afterwards, and how many payments settled.
+async fn survive(harm: impl AsyncFn(&Switch)) -> (Switch, usize) {
     let switch = Switch::new().await;
     let before = Money::count(&switch).await;
     // The harm comes while orders are still being taken, so that every stage of a payment is under way.
@@ -28,22 +34,24 @@ async fn harm_in_flight(harm: impl AsyncFn(&Switch)) {
     );
     assert_each_delivered_once(&switch, &ids).await;
     eprintln!("{settled} of {IN_FLIGHT} settled");
-    switch.stop().await;
+    (switch, settled)
 }
 
 async fn kill_in_flight(name: &str) {
-    harm_in_flight(async |switch: &Switch| {
-        let old = switch.kill(name).await;
-        switch.until_restarted(name, old).await;
-        let first_restart = format!("{name} ended with signal: 9 (SIGKILL)");
-        let printed = switch.printed();
-        let line = printed
-            .lines()
-            .find(|line| line.contains(&first_restart))
-            .expect("one clear line");
-        assert!(line.ends_with("starting it again in 20 ms"), "{line}");
-    })
-    .await;
+    harm_in_flight(async |switch: &Switch| kill_once(switch, name).await).await;
+}
+
+/// It is there again at once, and `pix up` says so in one line.
+async fn kill_once(switch: &Switch, name: &str) {
+    let old = switch.kill(name).await;
+    switch.until_restarted(name, old).await;
+    let first_restart = format!("{name} ended with signal: 9 (SIGKILL)");
+    let printed = switch.printed();
+    let line = printed
+        .lines()
+        .find(|line| line.contains(&first_restart))
+        .expect("one clear line");
+    assert!(line.ends_with("starting it again in 20 ms"), "{line}");
 }
 
 /// Until the payer bank holds or has paid something.
@@ -68,6 +76,22 @@ async fn order_is_taken(switch: &Switch) {
 #[tokio::test]
 async fn the_switch_is_killed_with_200_payments_in_flight() {
     kill_in_flight("spi").await;
+}
+
+#[tokio::test]
+async fn settlement_is_killed_with_200_payments_in_flight_and_its_window_holds_each_once() {
+    let (switch, settled) = survive(async |switch: &Switch| kill_once(switch, "settlement").await).await;
+    let (worked, said) = switch.home.run(&["window", "close", "--json"]).await;
+    assert!(worked, "{said}");
+    let window: Value = serde_json::from_str(&said).expect("JSON");
+    assert_eq!(window["proof"]["holds"], true, "{window:#}");
+    // The one that was open may have ended by itself meanwhile.
+    let (worked, said) = switch.home.run(&["window", "list", "--json"]).await;
+    assert!(worked, "{said}");
+    let windows: Vec<Value> = serde_json::from_str(&said).expect("JSON");
+    let counted: u64 = windows.iter().filter_map(|window| window["count"].as_u64()).sum();
+    assert_eq!(Some(counted), u64::try_from(settled).ok(), "{said}");
+    switch.stop().await;
 }
 
 #[tokio::test]
@@ -99,6 +123,7 @@ async fn redis_is_killed_with_200_payments_in_flight() {
 async fn every_process_is_killed_one_after_the_other_with_200_payments_in_flight() {
     let all = [
         "spi",
+        "settlement",
         "dict",
         &A.process(),
         "redis",
