@@ -59,7 +59,7 @@ const KEYS_OF_LOOKUPS: u16 = 50;
 
 /// The promise that a sweep looks for the end of.
 const KNEE_P99_MS: f64 = 200.0;
-/// A step of a sweep that settles less than this part of what is asked is past the knee.
+/// A step of a sweep that settles less than this part of what is due is past the knee: it was catching up afterwards.
 const KNEE_SHARE: f64 = 0.95;
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -203,7 +203,7 @@ async fn on(
     ran?;
 
     verdicts.extend(promises(&wanted.slos, &runs));
-    let report = Report {
+    let mut report = Report {
         format: FORMAT,
         preset: wanted.preset,
         kind: plan.kind,
@@ -220,11 +220,14 @@ async fn on(
         durability: durability(&postgres),
         postgres,
         yardsticks,
-        medians: report::medians(&runs),
+        medians: None,
         knee,
         runs,
         verdicts,
     };
+    if report.has_medians() {
+        report.medians = report::medians(&report.runs);
+    }
     let (json, html) = report.write(&wanted.out)?;
     view.say(&crate::summary::text(&report));
     view.say(&format!("report: {}\n        {}", html.display(), json.display()));
@@ -324,7 +327,7 @@ impl Bench<'_> {
             let step = self.run(&format!("{rate:.0}/s"), &plan.at(rate), false).await?;
             let holds = step.is_valid
                 && step.figures.latency.p99_ms <= KNEE_P99_MS
-                && step.figures.rate >= rate * KNEE_SHARE
+                && step.figures.rate >= step.figures.due_rate * KNEE_SHARE
                 && step.error_share() <= 0.0;
             tried.push(Tried { rate, holds });
         }

@@ -49,7 +49,7 @@ pub(crate) async fn join(
         if !folder.join("joined").is_file() {
             let out = folder.display().to_string();
             let name = format!("Banco de Carga {}", index + 1);
-            let command = [
+            let mut command = vec![
                 "pki",
                 "participant",
                 "--ispb",
@@ -60,8 +60,11 @@ pub(crate) async fn join(
                 &name,
                 "--balance",
                 OPENING_BALANCE,
-                "--force",
             ];
+            if folder.join("channel.key").is_file() {
+                // Of a join that was cut off: whatever came of it, this one is whole.
+                command.push("--force");
+            }
             let joined = instance.pix(&command).output().await?;
             if !joined.status.success() {
                 let why = String::from_utf8_lossy(&joined.stderr);

@@ -40,6 +40,7 @@ pub(crate) struct Recorder {
     consumed: Histogram<u64>,
     answered: Histogram<u64>,
     looked_up: Histogram<u64>,
+    due: u64,
     settled: u64,
     last_end: u64,
 }
@@ -81,6 +82,7 @@ impl Recorder {
             consumed: histogram(DIGITS),
             answered: histogram(DIGITS),
             looked_up: histogram(DIGITS),
+            due: 0,
             settled: 0,
             last_end: 0,
         }
@@ -98,6 +100,7 @@ impl Recorder {
     pub(crate) fn started(&mut self, scheduled: u64, now: u64, payments: u64) {
         self.at(scheduled).scheduled += payments;
         self.at(now).started += payments;
+        self.due += if scheduled >= self.warm_up { payments } else { 0 };
         record(&mut self.lag, now.saturating_sub(scheduled));
     }
 
@@ -174,6 +177,7 @@ impl Recorder {
         });
         Figures {
             settled: self.settled,
+            due_rate: crate::number::float(self.due) * 1e6 / crate::number::float(counted),
             // Of what was due in the counted part: a switch that catches up afterwards does not look faster for it.
             rate: crate::number::float(self.settled) * 1e6
                 / crate::number::float(counted.max(self.last_end.saturating_sub(self.warm_up))),
@@ -202,6 +206,8 @@ pub(crate) struct Lately {
 pub(crate) struct Figures {
     /// Scheduled after the warm-up.
     pub(crate) settled: u64,
+    /// A second, of what was started and scheduled after the warm-up: what the rate can come to at most.
+    pub(crate) due_rate: f64,
     /// A second, from the end of the warm-up to the last end.
     pub(crate) rate: f64,
     /// From the scheduled instant to the end.
@@ -363,10 +369,12 @@ mod tests {
         let mut recorder = Recorder::new(10 * SECOND, 0);
         for number in 0..1_000 {
             // Twice as slow as asked.
+            recorder.started(number * 10_000, number * 10_000, 1);
             recorder.settled(number * 10_000, number * 10_000, number * 20_000);
         }
         let figures = recorder.finish(10 * SECOND);
         assert!((49.0..51.0).contains(&figures.rate), "{}", figures.rate);
+        assert!((figures.due_rate - 100.0).abs() < 1e-9, "{}", figures.due_rate);
     }
 
     #[test]

@@ -84,16 +84,14 @@ fn verdict(page: &mut String, report: &Report) {
             1 => String::new(),
             more => format!(", median of {more} runs"),
         };
-        if report.kind != Kind::Sweep {
-            big(format!("{:.0}/s", medians.rate), &format!("settled{of}"));
-            big(
-                format!("{:.1} ms", medians.p50_ms),
-                "p50 from the scheduled instant",
-            );
-            big(format!("{:.1} ms", medians.p99_ms), "p99");
-            big(format!("{:.1} ms", medians.p999_ms), "p99.9");
-        }
-    } else if report.is_valid() {
+        big(format!("{:.0}/s", medians.rate), &format!("settled{of}"));
+        big(
+            format!("{:.1} ms", medians.p50_ms),
+            "p50 from the scheduled instant",
+        );
+        big(format!("{:.1} ms", medians.p99_ms), "p99");
+        big(format!("{:.1} ms", medians.p999_ms), "p99.9");
+    } else if report.is_valid() && report.has_medians() {
         big("-".to_owned(), "no run was quiet enough for a median");
     }
     *page += "</div>";

@@ -39,7 +39,7 @@ pub(crate) struct Report {
     pub(crate) durability: String,
     pub(crate) yardsticks: Option<Yardsticks>,
     pub(crate) runs: Vec<RunReport>,
-    /// Of the runs that count.
+    /// Of the runs that count, where all of them did the same.
     pub(crate) medians: Option<Medians>,
     /// Of a sweep: the highest rate that kept the promise.
     pub(crate) knee: Option<f64>,
@@ -163,9 +163,14 @@ pub(crate) fn medians(runs: &[RunReport]) -> Option<Medians> {
 }
 
 impl Report {
-    /// Every run is valid; a sweep asks that of those it counts, for a switch beyond its knee may lose its breath.
+    /// Every run is valid, those of a sweep beyond its knee too: there a switch may be slow, never wrong.
     pub(crate) fn is_valid(&self) -> bool {
         !self.runs.is_empty() && self.runs.iter().all(|run| run.is_valid)
+    }
+
+    /// Whether its runs did the same, so that medians mean something.
+    pub(crate) fn has_medians(&self) -> bool {
+        matches!(self.kind, Kind::Payments | Kind::Lookups)
     }
 
     /// Every promise kept.
