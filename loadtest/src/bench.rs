@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use pix_domain::EndToEndId;
 use pix_runtime::{Clock as _, Ids, SystemClock};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::fleet::{Bank, Directory, Fleet, Load, Outcome, Run, What, payer};
 use crate::gate::{self, Accounts, Check, Facts};
@@ -96,7 +97,7 @@ pub(crate) async fn bench(wanted: &Wanted) -> anyhow::Result<Verdict> {
             };
             tokio::select! {
                 started = Instance::start(pix, &wishes) => started?,
-                _ = tokio::signal::ctrl_c() => anyhow::bail!("Ctrl-C: nothing was measured"),
+                by = asked_to_stop() => anyhow::bail!("{}: nothing was measured", by?),
             }
         }
     };
@@ -105,12 +106,23 @@ pub(crate) async fn bench(wanted: &Wanted) -> anyhow::Result<Verdict> {
     }
     let done = tokio::select! {
         done = on(&instance, wanted, buckets, &mut view) => done,
-        _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("Ctrl-C: the bench has no result")),
+        by = asked_to_stop() => by.and_then(|by| Err(anyhow::anyhow!("{by}: the bench has no result"))),
     };
     let stopped = instance.stop().await;
     let verdict = done?;
     stopped?;
     Ok(verdict)
+}
+
+/// Until somebody wants it to end, and how he says so.
+async fn asked_to_stop() -> anyhow::Result<&'static str> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let mut hang_up = signal(SignalKind::hangup())?;
+    Ok(tokio::select! {
+        _ = interrupt.recv() => "Ctrl-C",
+        _ = terminate.recv() => "SIGTERM",
+        _ = hang_up.recv() => "SIGHUP",
+    })
 }
 
 /// How a switch of our own has to be set so that no bank meets its bucket, and a sentence about it.
