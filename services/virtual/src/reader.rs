@@ -10,6 +10,7 @@ use iso20022::{Document, Pacs002, Pacs008};
 use pix_domain::{EndToEndId, ResourceId, TransactionStatus};
 use pix_icom::{Channel, Pulled};
 use pix_runtime::ops::Readiness;
+use pix_runtime::payment_trace::Stage;
 
 use crate::app::{App, pause};
 use crate::memory::{State, in_words};
@@ -188,12 +189,23 @@ impl Reader {
         let mut decided = Vec::with_capacity(orders.transactions.len());
         for tx in &orders.transactions {
             let id = tx.end_to_end_id;
+            let received_at = self.app.now();
             // One guard at a time, in this order everywhere.
             let known = self.app.memory().decided(id);
             let behaviour = known.unwrap_or_else(|| self.app.script().decide(tx.creditor_agent, tx.amount));
             self.app
                 .memory()
-                .received(id, tx.creditor_agent, tx.amount, behaviour, self.app.now());
+                .received(id, tx.creditor_agent, tx.amount, behaviour, received_at);
+            let stage = Stage {
+                end_to_end_id: id,
+                name: "virtual.decide",
+                from: received_at,
+                to: self.app.now(),
+            };
+            stage.send(&[
+                ("participant.ispb", self.who.ispb.as_str()),
+                ("behaviour", behaviour.name()),
+            ]);
             metrics::counter!(
                 "virtual_orders_total", "participant" => self.who.ispb.to_string(), "do" => behaviour.name()
             )
