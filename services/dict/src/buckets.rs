@@ -143,16 +143,12 @@ struct State {
 }
 
 impl Buckets {
-    /// Buckets as they were left. Redis may be away; Postgres may not.
+    /// Buckets as they were left. Redis may be away; Postgres may not. An answer of Redis that takes longer than
+    /// `within` is none.
     ///
     /// # Errors
     /// When Postgres does not tell of debts.
-    pub(crate) async fn new(parts: Parts) -> Result<Self, sqlx::Error> {
-        Self::with_patience(parts, pix_runtime::redis::ANSWER_WITHIN).await
-    }
-
-    /// With another span after which an answer of Redis is none.
-    pub(crate) async fn with_patience(parts: Parts, within: Duration) -> Result<Self, sqlx::Error> {
+    pub(crate) async fn new(parts: Parts, within: Duration) -> Result<Self, sqlx::Error> {
         let have_begun = pg_debts::have_begun(&parts.pool).await?;
         let secret = pg_debts::secret(&parts.pool).await?;
         let lost_since_ms = if have_begun { now_ms(&*parts.clock) } else { 0 };

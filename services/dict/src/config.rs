@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use pix_runtime::config::{Faults, Key, Settings};
 use pix_runtime::telemetry::{LogFormat, LogLevel};
@@ -63,6 +64,12 @@ pub(crate) static KEYS: &[Key] = &[
         "text",
         "what every key in Redis begins with",
     ),
+    Key::with_default::<u64>(
+        "redis.within_ms",
+        "20",
+        "milliseconds",
+        "slower than this Redis counts as away, and limits go on from what is known here",
+    ),
     pix_participants::SETTLEMENT,
     pix_participants::FILE,
     Key::required::<PathBuf>(
@@ -118,6 +125,7 @@ pub(crate) struct Config {
     pub(crate) nats_url: String,
     pub(crate) redis_url: String,
     pub(crate) redis_prefix: String,
+    pub(crate) redis_within: Duration,
     pub(crate) participants: pix_participants::Source,
     pub(crate) tls: Arc<rustls::ServerConfig>,
     pub(crate) signer: Signer,
@@ -167,6 +175,7 @@ impl Config {
             nats_url: settings.get("nats.url"),
             redis_url: settings.get("redis.url"),
             redis_prefix: settings.get("redis.prefix"),
+            redis_within: Duration::from_millis(settings.get("redis.within_ms")),
             participants,
             tls,
             signer,

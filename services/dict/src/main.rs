@@ -112,7 +112,8 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let nats = pix_runtime::nats::connect("dict", &config.nats_url)
         .await
         .context("nats.url is not a URL of NATS")?;
-    let redis = pix_runtime::redis::connect(&config.redis_url).context("redis.url is not a URL of Redis")?;
+    let redis = pix_runtime::redis::connect(&config.redis_url, config.redis_within)
+        .context("redis.url is not a URL of Redis")?;
     let ids = Ids::system();
     let sealer = Sealer::new(config.signer.clone());
     let told = Arc::new(Notify::new());
@@ -124,12 +125,13 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
         writing: Shares::default(),
         told: Arc::clone(&told),
     });
-    let buckets = Buckets::new(buckets::Parts {
+    let parts = buckets::Parts {
         redis,
         prefix: config.redis_prefix.clone(),
         pool: background.clone(),
         clock: Arc::new(clock.clone()),
-    });
+    };
+    let buckets = Buckets::new(parts, config.redis_within);
     let buckets = buckets.await.context("the debts of buckets cannot be read")?;
 
     lifecycle.spawn(

@@ -135,7 +135,8 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let nats = pix_runtime::nats::connect("spi", &config.nats_url)
         .await
         .context("nats.url is not a URL of NATS")?;
-    let redis = pix_runtime::redis::connect(&config.redis_url).context("redis.url is not a URL of Redis")?;
+    let redis = pix_runtime::redis::connect(&config.redis_url, pix_runtime::redis::ANSWER_WITHIN)
+        .context("redis.url is not a URL of Redis")?;
     let (hits, bodies) = (Hits::new(redis), Bodies::new(pool.clone()));
     let (wakeups, telling) = Wakeups::new(nats.clone());
     let told = Arc::new(Notify::new());

@@ -69,9 +69,7 @@ impl Stand {
                 .expect("Postgres is there"),
             clock: Arc::new(self.clock.clone()),
         };
-        Buckets::with_patience(parts, self.within)
-            .await
-            .expect("Postgres is there")
+        Buckets::new(parts, self.within).await.expect("Postgres is there")
     }
 
     async fn debts(&self) -> Vec<(Bucket, Rate, Level)> {

@@ -101,7 +101,7 @@ async fn events_credit_and_count_once_through_redeliveries_and_a_purged_nats() {
         pool: pool.clone(),
         clock: std::sync::Arc::new(clock),
     };
-    let buckets = Buckets::with_patience(parts_of_buckets, SOON);
+    let buckets = Buckets::new(parts_of_buckets, SOON);
     let buckets = buckets.await.expect("Postgres is there");
     let client = pix_runtime::nats::connect("test", &parts.nats.url())
         .await

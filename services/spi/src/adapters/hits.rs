@@ -2,13 +2,10 @@
 //!
 //! It may say "seen", never "not seen": away, empty or slow, Postgres decides.
 
-use std::time::Duration;
-
 use pix_domain::{Ispb, ResourceId};
+use pix_runtime::redis::ANSWER_WITHIN;
 use redis::aio::ConnectionManager;
 
-/// What Redis may take; beyond it, it is as if it were away.
-const WITHIN: Duration = Duration::from_millis(20);
 /// How long a hit is kept: as long as Postgres looks back.
 const LIFE_SECONDS: u64 = 48 * 3600;
 
@@ -34,7 +31,8 @@ impl Hits {
         let mut connection = self.0.clone();
         let mut get = redis::cmd("GET");
         get.arg(key(sender, digest));
-        let asked = tokio::time::timeout(WITHIN, get.query_async::<Option<Vec<u8>>>(&mut connection)).await;
+        let asked =
+            tokio::time::timeout(ANSWER_WITHIN, get.query_async::<Option<Vec<u8>>>(&mut connection)).await;
         let raw: [u8; 24] = asked.ok()?.ok()??.try_into().ok()?;
         Some(ResourceId::from_bytes(raw))
     }
@@ -52,7 +50,7 @@ impl Hits {
                     .set_ex(key(*sender, digest), &resource_id.as_bytes()[..], LIFE_SECONDS)
                     .ignore();
             }
-            let sent = tokio::time::timeout(WITHIN, pipeline.query_async::<()>(&mut connection)).await;
+            let sent = tokio::time::timeout(ANSWER_WITHIN, pipeline.query_async::<()>(&mut connection)).await;
             if !matches!(sent, Ok(Ok(()))) {
                 metrics::counter!("spi_redis_failures_total").increment(1);
             }

@@ -155,7 +155,7 @@ async fn kill_nats_and_redis_and_erase_what_they_keep() {
         parts.redis_process.kill().await;
         parts.nats_process.start().await;
         parts.redis_process.start().await;
-        let mut redis = pix_runtime::redis::connect(&parts.redis.url()).expect("a URL");
+        let mut redis = pix_runtime::redis::connect(&parts.redis.url(), SOON).expect("a URL");
         let _: Result<(), _> = redis::cmd("FLUSHALL").query_async(&mut redis).await;
     })
     .await;
