@@ -57,7 +57,7 @@ async fn nats_and_redis_may_be_away_at_the_start_and_at_any_time() {
     own.nats_process.kill().await;
     own.redis_process.kill().await;
     let nats = nats::connect("kit", &own.nats.url()).await.unwrap();
-    let redis = redis::connect(&own.redis.url()).unwrap();
+    let redis = redis::connect(&own.redis.url(), PATIENCE).unwrap();
     let set = || async {
         let mut redis = redis.clone();
         redis_set(&mut redis).await.ok()
