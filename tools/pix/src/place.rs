@@ -270,6 +270,23 @@ pub(crate) fn private_dir(dir: &Path) -> anyhow::Result<()> {
 
 /// Writes a file that its owner alone may read, whole or not at all.
 pub(crate) fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {
+    write_by_way_of(path, text, |_| Ok(()))
+}
+
+/// As [`write_private`], and when it returns, the file outlasts the machine's end.
+pub(crate) fn write_lasting(path: &Path, text: &str) -> anyhow::Result<()> {
+    write_by_way_of(path, text, File::sync_all)?;
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .with_context(|| format!("{} cannot be synchronized: check the disk", folder.display()))
+}
+
+fn write_by_way_of(
+    path: &Path,
+    text: &str,
+    before_it_shows: impl Fn(&File) -> std::io::Result<()>,
+) -> anyhow::Result<()> {
     let half = path.with_extension("half-written");
     let write = || -> std::io::Result<()> {
         let mut file = OpenOptions::new()
@@ -279,6 +296,7 @@ pub(crate) fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {
             .mode(0o600)
             .open(&half)?;
         file.write_all(text.as_bytes())?;
+        before_it_shows(&file)?;
         std::fs::rename(&half, path)
     };
     write().with_context(|| {

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use pix_domain::{Ispb, Money};
 use serde::{Deserialize, Serialize};
 
-use crate::place::{Place, write_private};
+use crate::place::{Place, write_lasting, write_private};
 
 /// What an indirect participant's account with a bank of ours opens with: R$ 10,000.00.
 pub(crate) const INDIRECT_BALANCE: Money = Money::from_centavos(1_000_000);
@@ -331,7 +331,7 @@ pub(crate) fn for_settlement(place: &Place, book_is_there: bool) -> anyhow::Resu
         let kept = text
             .split_inclusive('\n')
             .filter(|line| !line.trim_start().starts_with("opening_balance"));
-        write_private(&without_balances, &kept.collect::<String>())?;
+        write_lasting(&without_balances, &kept.collect::<String>())?;
     }
     Ok(if without_balances.exists() {
         without_balances

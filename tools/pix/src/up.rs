@@ -131,7 +131,11 @@ async fn start(place: &Place, options: &cli::Up, fleet: &mut Fleet) -> anyhow::R
             },
         ])
         .await?;
-    let is_first_settlement = make_databases(&postgres).await?;
+    let databases = Databases::look(&postgres).await?;
+    // On disk before there is a database of the settlement service, which the next start would take for one that has
+    // begun already.
+    let seed = seed::for_settlement(place, databases.have_a_book_alone())?;
+    databases.make_missing(&postgres).await?;
 
     let parts = Parts {
         postgres: &postgres,
@@ -139,8 +143,7 @@ async fn start(place: &Place, options: &cli::Up, fleet: &mut Fleet) -> anyhow::R
         nats: &nats,
     };
     let ports = place.ports;
-    let settlement =
-        configs::write_settlement(place, &parts, &seed::for_settlement(place, is_first_settlement)?)?;
+    let settlement = configs::write_settlement(place, &parts, &seed)?;
     fleet
         .step([service(
             place,
@@ -379,47 +382,64 @@ async fn prepare_postgres(place: &Place) -> anyhow::Result<Postgres> {
 }
 
 /// One database per service, and the roles that those of the switch serve with. The services make their own tables.
-/// Tells whether the settlement service gets its database beside a book that is there already, of an earlier version.
-async fn make_databases(postgres: &Postgres) -> anyhow::Result<bool> {
-    let failed = "the databases could not be made: see postgres.log in the instance's folder";
-    let mut connection = PgConnection::connect(&postgres.url("postgres"))
-        .await
-        .context(failed)?;
-    for role in configs::ROLES {
-        let there: Option<i32> = sqlx::query_scalar("SELECT 1 FROM pg_roles WHERE rolname = $1")
-            .bind(role)
-            .fetch_optional(&mut connection)
+struct Databases {
+    connection: PgConnection,
+    there: Vec<String>,
+}
+
+const NO_DATABASES: &str = "the databases could not be made: see postgres.log in the instance's folder";
+
+impl Databases {
+    /// Changes nothing.
+    async fn look(postgres: &Postgres) -> anyhow::Result<Self> {
+        let mut connection = PgConnection::connect(&postgres.url("postgres"))
             .await
-            .context(failed)?;
-        if there.is_none() {
-            // Names and password are ours: letters, digits and underscores.
-            let create = format!("CREATE ROLE {role} LOGIN PASSWORD '{}'", postgres.password());
-            sqlx::query(AssertSqlSafe(create))
-                .execute(&mut connection)
-                .await
-                .context(failed)?;
-        }
-    }
-    let mut made = Vec::new();
-    let services = ["settlement", "spi", "dict"].map(str::to_owned);
-    for database in services.into_iter().chain(BANKS.iter().map(configs::database)) {
-        let there: Option<i32> = sqlx::query_scalar("SELECT 1 FROM pg_database WHERE datname = $1")
-            .bind(&database)
-            .fetch_optional(&mut connection)
+            .context(NO_DATABASES)?;
+        let there = sqlx::query_scalar("SELECT datname::text FROM pg_database")
+            .fetch_all(&mut connection)
             .await
-            .context(failed)?;
-        if there.is_none() {
-            say(&format!("making database {database}"));
-            sqlx::query(AssertSqlSafe(format!("CREATE DATABASE {database}")))
-                .execute(&mut connection)
-                .await
-                .context(failed)?;
-            made.push(database);
-        }
+            .context(NO_DATABASES)?;
+        Ok(Self { connection, there })
     }
-    connection.close().await.context(failed)?;
-    let is_made = |name: &str| made.iter().any(|made| made == name);
-    Ok(is_made("settlement") && !is_made("spi"))
+
+    /// Whether there is a book, of an earlier version, and no settlement service's database beside it yet.
+    fn have_a_book_alone(&self) -> bool {
+        is_book_alone(&self.there)
+    }
+
+    async fn make_missing(mut self, postgres: &Postgres) -> anyhow::Result<()> {
+        for role in configs::ROLES {
+            let there: Option<i32> = sqlx::query_scalar("SELECT 1 FROM pg_roles WHERE rolname = $1")
+                .bind(role)
+                .fetch_optional(&mut self.connection)
+                .await
+                .context(NO_DATABASES)?;
+            if there.is_none() {
+                // Names and password are ours: letters, digits and underscores.
+                let create = format!("CREATE ROLE {role} LOGIN PASSWORD '{}'", postgres.password());
+                sqlx::query(AssertSqlSafe(create))
+                    .execute(&mut self.connection)
+                    .await
+                    .context(NO_DATABASES)?;
+            }
+        }
+        let services = ["settlement", "spi", "dict"].map(str::to_owned);
+        for database in services.into_iter().chain(BANKS.iter().map(configs::database)) {
+            if !self.there.contains(&database) {
+                say(&format!("making database {database}"));
+                sqlx::query(AssertSqlSafe(format!("CREATE DATABASE {database}")))
+                    .execute(&mut self.connection)
+                    .await
+                    .context(NO_DATABASES)?;
+            }
+        }
+        self.connection.close().await.context(NO_DATABASES)
+    }
+}
+
+fn is_book_alone(databases: &[String]) -> bool {
+    let is_there = |name: &str| databases.iter().any(|there| there == name);
+    is_there("spi") && !is_there("settlement")
 }
 
 /// How to call us again from where we were called, as short as it can be.
@@ -481,4 +501,22 @@ fn print_welcome(place: &Place) {
         outln!("  {us} {command}");
     }
     outln!("\nCtrl-C stops everything; the data stays.");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_book_without_a_settlement_service_is_of_an_earlier_version() {
+        let alone =
+            |names: &[&str]| is_book_alone(&names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>());
+        assert!(alone(&["postgres", "spi", "dict", "bank_11111111"]));
+        assert!(!alone(&["postgres"]), "a first start");
+        assert!(
+            !alone(&["postgres", "settlement"]),
+            "a first start that was cut off"
+        );
+        assert!(!alone(&["postgres", "settlement", "spi", "dict"]));
+    }
 }
