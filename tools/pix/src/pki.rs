@@ -158,7 +158,12 @@ impl Registry {
             let list = list.map_err(|status| anyhow::anyhow!("{}", status.message()))?;
             return Ok(Self::Service(settlement, list.into_inner().participants));
         }
-        if place.path("config/settlement.toml").exists() {
+        // A book of an earlier version has no settlement service yet, and its money: what a file promised here, the next
+        // `pix up` would leave out.
+        if ["settlement", "spi"]
+            .iter()
+            .any(|service| place.path(format!("config/{service}.toml")).exists())
+        {
             bail!(
                 "participants are registered by the settlement service, which does not run: start everything with \
                  `pix up` and ask again"
@@ -504,14 +509,17 @@ mod tests {
 
     #[tokio::test]
     async fn a_switch_that_has_run_and_stands_still_registers_nobody() {
-        let dir = tempfile::tempdir().expect("tempdir");
-        let place = Place::find(&dir.path().join("x"), None).expect("find");
-        place.create().expect("create");
-        crate::place::write_private(&place.path("config/settlement.toml"), "").expect("writes");
-        let error = participant(&place, &new_bank(&dir.path().join("out"), false)).await;
-        let error = error.expect_err("it does not run").to_string();
-        assert!(error.contains("pix up"), "{error}");
-        assert!(!dir.path().join("out").exists(), "no files without a place");
+        // The second is of a version that had no settlement service.
+        for config in ["config/settlement.toml", "config/spi.toml"] {
+            let dir = tempfile::tempdir().expect("tempdir");
+            let place = Place::find(&dir.path().join("x"), None).expect("find");
+            place.create().expect("create");
+            crate::place::write_private(&place.path(config), "").expect("writes");
+            let error = participant(&place, &new_bank(&dir.path().join("out"), false)).await;
+            let error = error.expect_err("it does not run").to_string();
+            assert!(error.contains("pix up"), "{error}");
+            assert!(!dir.path().join("out").exists(), "no files without a place");
+        }
     }
 
     #[test]
