@@ -10,13 +10,14 @@ use pix_domain::{Ispb, Money};
 use pix_proto::settlement_v1::{
     AddCertificateRequest, AddRequest, FundRequest, ListRequest, Participant, RevokeCertificateRequest,
 };
+use x509_parser::pem::parse_x509_pem;
 
 use crate::cli;
 use crate::participant::{new_uuid, pem};
 use crate::place::{Place, private_dir};
 use crate::seed::{self, BANKS, VIRTUALS};
 use crate::settlement::{Settlement, in_time};
-use crate::up::make_pki;
+use crate::up::{make_pki, own_folders};
 
 /// What the bank keeps secret, and what it shows.
 const PAIRS: [&str; 2] = ["channel", "signature"];
@@ -240,6 +241,66 @@ impl Registry {
                 Ok("registered; the running switch knows it at once".to_owned())
             }
         }
+    }
+}
+
+/// Registers what the registry lacks of the certificates that the participants here work with: a pair that was lost is
+/// made anew when everything starts. One that was declared bad is good no more, and told.
+pub(crate) async fn register_renewed(place: &Place, say: impl Fn(&str)) -> anyhow::Result<()> {
+    let settlement = Settlement::connect(place).await?;
+    let list = settlement.participants().list(in_time(ListRequest {})).await;
+    let known = list.map_err(|status| anyhow::anyhow!("{}", status.message()))?;
+    let known = known.into_inner().participants;
+    for (ispb, folder) in own_folders() {
+        // Whom nobody has registered, nobody wants here.
+        let Some(there) = find(&known, ispb) else { continue };
+        for stem in PAIRS {
+            let path = place.path(&folder).join(format!("{stem}.crt"));
+            let text = pem(&path)?;
+            let parsed = parse_x509_pem(text.as_bytes());
+            let (_, parsed) = parsed.map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))?;
+            match standing(there, &parsed.contents) {
+                Standing::Good => {}
+                Standing::Revoked => say(&format!(
+                    "{} is revoked, so {ispb} cannot use it: remove both files of the pair, and the next `pix up` \
+                     makes and registers new ones",
+                    path.display()
+                )),
+                Standing::Unknown => {
+                    let request = AddCertificateRequest {
+                        ispb: ispb.to_string(),
+                        r#use: stem.to_ascii_uppercase(),
+                        pem: text,
+                    };
+                    let added = settlement.participants().add_certificate(in_time(request)).await;
+                    say(&match added {
+                        Ok(_) => format!("{} is new: registered for {ispb}", path.display()),
+                        Err(status) => format!(
+                            "{} is new and not registered for {ispb}: {}",
+                            path.display(),
+                            status.message()
+                        ),
+                    });
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What the registry thinks of a certificate.
+#[derive(Debug, PartialEq, Eq)]
+enum Standing {
+    Good,
+    Revoked,
+    Unknown,
+}
+
+fn standing(of: &Participant, der: &[u8]) -> Standing {
+    match of.certificates.iter().find(|one| one.der == der) {
+        None => Standing::Unknown,
+        Some(one) if one.revoked_at_micros.is_some() => Standing::Revoked,
+        Some(_) => Standing::Good,
     }
 }
 
@@ -520,6 +581,22 @@ mod tests {
             assert!(error.contains("pix up"), "{error}");
             assert!(!dir.path().join("out").exists(), "no files without a place");
         }
+    }
+
+    #[test]
+    fn a_certificate_is_good_revoked_or_unknown() {
+        let certificate = |der: &[u8], revoked_at_micros| pix_proto::settlement_v1::Certificate {
+            der: der.to_vec(),
+            revoked_at_micros,
+            ..Default::default()
+        };
+        let of = Participant {
+            certificates: vec![certificate(b"old", Some(1)), certificate(b"new", None)],
+            ..Default::default()
+        };
+        assert_eq!(standing(&of, b"old"), Standing::Revoked);
+        assert_eq!(standing(&of, b"new"), Standing::Good);
+        assert_eq!(standing(&of, b"other"), Standing::Unknown);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use pix_domain::Ispb;
 use pix_parts::{Nats, PartError, Postgres, PostgresSize, Probe, ProcessSpec, Redis, Signal};
 use pix_pki::DevPki;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
@@ -22,6 +23,7 @@ use crate::inside;
 use crate::orphans;
 use crate::participant;
 use crate::pay;
+use crate::pki;
 use crate::place::{Place, Ports, private_dir};
 use crate::seed::{self, BANKS, VIRTUALS};
 use crate::seed_keys;
@@ -153,6 +155,10 @@ async fn start(place: &Place, options: &cli::Up, fleet: &mut Fleet) -> anyhow::R
             ports.settlement_ops(),
         )])
         .await?;
+    // A pair that was lost has been made anew by now, and the registry does not have it.
+    if let Err(error) = pki::register_renewed(place, say).await {
+        say(&format!("not every new certificate is registered: {error:#}"));
+    }
     let spi = configs::write_spi(place, &parts)?;
     let dict = configs::write_dict(place, &parts)?;
     fleet
@@ -342,6 +348,7 @@ pub(crate) fn make_pki(place: &Place) -> anyhow::Result<DevPki> {
             place.path("pki").display()
         )
     };
+    authorities_are_whole(place)?;
     let pki = DevPki::open_or_create(&place.path("pki")).with_context(damaged)?;
     for service in ["spi", "dict"] {
         pki.service(service).with_context(damaged)?;
@@ -349,17 +356,45 @@ pub(crate) fn make_pki(place: &Place) -> anyhow::Result<DevPki> {
     for end in INSIDE {
         pki.inside(end).with_context(damaged)?;
     }
-    for bank in &BANKS {
-        let ispb = bank.ispb();
-        pki.participant(ispb, &place.path(format!("pki/{ispb}")))
-            .with_context(damaged)?;
-    }
-    for one in &VIRTUALS {
-        pki.participant(one.ispb(), &place.path(one.folder()))
-            .with_context(damaged)?;
+    for (ispb, folder) in own_folders() {
+        pki.participant(ispb, &place.path(folder)).with_context(damaged)?;
     }
     Ok(pki)
 }
+
+/// Of the participants that run here: where in the instance's folder their certificates and keys are.
+pub(crate) fn own_folders() -> impl Iterator<Item = (Ispb, String)> {
+    let banks = BANKS.iter().map(|bank| bank.ispb());
+    let banks = banks.map(|ispb| (ispb, format!("pki/{ispb}")));
+    banks.chain(VIRTUALS.iter().map(|one| (one.ispb(), one.folder())))
+}
+
+/// A new authority beside certificates of the old one would lock everybody out: one that has lost a file is not
+/// replaced.
+fn authorities_are_whole(place: &Place) -> anyhow::Result<()> {
+    let there = |name: String| place.path(name).exists();
+    let inside = INSIDE.iter().any(|end| there(format!("pki/inside/{end}.crt")));
+    for (folder, has_signed, remedy) in [
+        ("pki", there("pki/spi/server.crt".into()), NEW_CA),
+        ("pki/inside", inside, NEW_CA_INSIDE),
+    ] {
+        for file in ["ca.crt", "ca.key"] {
+            if has_signed && !there(format!("{folder}/{file}")) {
+                bail!(
+                    "{} is missing: put it back from a copy; without one, {remedy}",
+                    place.path(folder).join(file).display()
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+/// How one comes to a new authority for participants and services.
+pub(crate) const NEW_CA: &str = "`pix down --purge` forgets everything and the next `pix up` begins anew";
+/// How one comes to a new authority for calls inside: nobody else has anything of the old one.
+pub(crate) const NEW_CA_INSIDE: &str =
+    "`pix down`, then remove the folder pki/inside; the next `pix up` makes it anew";
 
 /// In the instance's folder; where user postgres cannot get there and we are root, in that user's own home.
 async fn prepare_postgres(place: &Place) -> anyhow::Result<Postgres> {
@@ -506,6 +541,37 @@ fn print_welcome(place: &Place) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_authority_that_lost_a_file_is_not_replaced_and_a_pair_is() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let place = Place::find(&dir.path().join("x"), None).expect("find");
+        place.create().expect("create");
+        make_pki(&place).expect("first");
+        for (file, remedy) in [("pki/ca.key", "--purge"), ("pki/inside/ca.crt", "pki/inside")] {
+            let path = place.path(file);
+            let kept = std::fs::read(&path).expect("reads");
+            std::fs::remove_file(&path).expect("removes");
+            let error = make_pki(&place).map(drop).expect_err(file).to_string();
+            assert!(error.contains(file) && error.contains(remedy), "{error}");
+            assert!(!path.exists());
+            std::fs::write(&path, kept).expect("writes");
+        }
+        let (_, folder) = own_folders().next().expect("there are banks");
+        let pair = ["channel.crt", "channel.key"].map(|name| place.path(&folder).join(name));
+        let before = std::fs::read(&pair[0]).expect("reads");
+        std::fs::remove_file(&pair[1]).expect("removes");
+        make_pki(&place).expect("a new pair");
+        assert!(pair[1].exists());
+        assert_ne!(std::fs::read(&pair[0]).expect("reads"), before);
+        std::fs::remove_dir_all(place.path("pki/inside")).expect("removes");
+        make_pki(&place).expect("everything inside anew");
+        assert!(
+            INSIDE
+                .iter()
+                .all(|end| place.path(format!("pki/inside/{end}.crt")).exists())
+        );
+    }
 
     #[test]
     fn only_a_book_without_a_settlement_service_is_of_an_earlier_version() {

@@ -8,7 +8,7 @@ use x509_parser::pem::parse_x509_pem;
 
 use super::{Finding, minute, roughly};
 use crate::place::Place;
-use crate::seed::{BANKS, VIRTUALS};
+use crate::up::{INSIDE, NEW_CA, NEW_CA_INSIDE, own_folders};
 
 const CHECK: &str = "certificates";
 /// Time enough to make new ones, and to have them registered.
@@ -21,8 +21,7 @@ pub(super) fn look(place: &Place, now: Timestamp) -> Vec<Finding> {
             true => Finding::fault(
                 CHECK,
                 format!("{} is missing", pki.join("ca.crt").display()),
-                "put it back from a copy; without one `pix down --purge` forgets everything and the next `pix up` \
-                 begins anew",
+                format!("put it back from a copy; without one, {NEW_CA}"),
             ),
             false => Finding::ok(CHECK, "made by the first `pix up`"),
         }];
@@ -47,14 +46,10 @@ fn expected(place: &Place) -> Vec<PathBuf> {
     for service in ["spi", "dict"] {
         all.extend(["server.crt", "signature.crt"].map(|name| place.path("pki").join(service).join(name)));
     }
-    for end in crate::up::INSIDE {
+    for end in INSIDE {
         all.push(place.path(format!("pki/inside/{end}.crt")));
     }
-    let folders = BANKS
-        .iter()
-        .map(|bank| format!("pki/{}", bank.ispb()))
-        .chain(VIRTUALS.iter().map(|one| one.folder()));
-    for folder in folders {
+    for (_, folder) in own_folders() {
         all.extend(["channel.crt", "signature.crt"].map(|name| place.path(&folder).join(name)));
     }
     let entries = place.path("pki").read_dir().into_iter().flatten();
@@ -69,26 +64,65 @@ fn expected(place: &Place) -> Vec<PathBuf> {
     all
 }
 
+/// Who works with a certificate: that decides what leads to a new one.
+enum Whose {
+    Authority {
+        inside: bool,
+    },
+    /// A bank elsewhere, by its ISPB.
+    Outside(String),
+    /// A service's, or that of a participant that runs here. What these show, `pix up` makes and registers.
+    Ours,
+}
+
+impl Whose {
+    fn of(path: &Path) -> Self {
+        let folder = path.parent().and_then(Path::file_name);
+        let folder = folder.map_or(String::new(), |name| name.to_string_lossy().into_owned());
+        if path.file_stem().is_some_and(|stem| stem == "ca") {
+            return Self::Authority {
+                inside: folder == "inside",
+            };
+        }
+        match folder.strip_prefix("participant-") {
+            // A number follows the ISPB when there have been others.
+            Some(name) => Self::Outside(name.chars().take(8).collect()),
+            None => Self::Ours,
+        }
+    }
+
+    fn renewal(&self) -> String {
+        match self {
+            Self::Authority { inside: false } => NEW_CA.to_owned(),
+            Self::Authority { inside: true } => NEW_CA_INSIDE.to_owned(),
+            Self::Outside(ispb) => format!(
+                "`pix pki participant --ispb {ispb} --out DIR --force` makes and registers new ones, `pix participant \
+                 certs {ispb} --add FILE --use channel` (or `signature`) registers one that its bank made"
+            ),
+            Self::Ours => {
+                "remove both files of the pair; the next `pix up` makes and registers new ones".to_owned()
+            }
+        }
+    }
+}
+
 fn judge(path: &Path, now: Timestamp) -> Result<(), Finding> {
     let shown = path.display();
-    let remake = "remove both files of the pair; the next `pix up` makes new ones";
+    let whose = Whose::of(path);
+    let renew = whose.renewal();
     let Ok(text) = std::fs::read(path) else {
         return Err(Finding::fault(
             CHECK,
             format!("{shown} is missing or cannot be read"),
-            format!("put it back from a copy, or {remake}"),
+            format!("put it back from a copy; without one, {renew}"),
         ));
     };
-    let is_outside = path
-        .parent()
-        .and_then(Path::file_name)
-        .is_some_and(|name| name.to_string_lossy().starts_with("participant-"));
     // An outside bank keeps its key to itself.
-    if !is_outside && !path.with_extension("key").exists() {
+    if !matches!(whose, Whose::Outside(_)) && !path.with_extension("key").exists() {
         return Err(Finding::fault(
             CHECK,
             format!("{} is missing", path.with_extension("key").display()),
-            format!("put it back from a copy, or {remake}"),
+            format!("put it back from a copy; without one, {renew}"),
         ));
     }
     let pem = parse_x509_pem(&text).map(|(_, pem)| pem);
@@ -97,16 +131,12 @@ fn judge(path: &Path, now: Timestamp) -> Result<(), Finding> {
         return Err(Finding::fault(
             CHECK,
             format!("{shown} is no certificate (PEM)"),
-            format!("put it back from a copy, or {remake}"),
+            format!("put it back from a copy; without one, {renew}"),
         ));
     };
     let at = |seconds: i64| Timestamp::from_micros(seconds.saturating_mul(1_000_000));
     let from = at(certificate.validity().not_before.timestamp());
     let until = at(certificate.validity().not_after.timestamp());
-    let renew = match is_outside {
-        true => "its bank needs a new one: `pix pki participant --force` makes it here, `pix participant certs add` registers one from elsewhere".to_owned(),
-        false => remake.to_owned(),
-    };
     if now < from {
         return Err(Finding::fault(
             CHECK,
@@ -134,4 +164,40 @@ fn judge(path: &Path, now: Timestamp) -> Result<(), Finding> {
         ));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::cli::Arguments;
+
+    fn fix(path: &str) -> String {
+        let missing = judge(Path::new(path), Timestamp::from_micros(0)).expect_err("nothing is there");
+        missing.fix.expect("it has one")
+    }
+
+    #[test]
+    fn what_leads_to_a_new_certificate_depends_on_whose_it_is() {
+        assert!(fix("none/pki/ca.crt").contains("--purge"));
+        assert!(fix("none/pki/inside/ca.crt").contains("remove the folder pki/inside"));
+        for ours in ["spi/server.crt", "inside/pix.crt", "11111111/channel.crt"] {
+            assert!(fix(&format!("none/pki/{ours}")).contains("both files of the pair"));
+        }
+    }
+
+    #[test]
+    fn the_commands_for_an_outside_bank_are_taken() {
+        let fix = fix("none/pki/participant-33333333-2/channel.crt");
+        let commands = fix.split('`').filter(|quoted| quoted.starts_with("pix "));
+        let commands: Vec<_> = commands.collect();
+        assert_eq!(commands.len(), 2, "{fix}");
+        for command in commands {
+            assert!(command.contains("33333333 "), "{command}");
+            if let Err(error) = Arguments::try_parse_from(command.split_whitespace()) {
+                panic!("{command}: {error}");
+            }
+        }
+    }
 }
