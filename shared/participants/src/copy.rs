@@ -41,6 +41,8 @@ pub struct Copy {
     /// `None` in a copy that holds nothing yet.
     registry: Option<String>,
     version: i64,
+    /// Whether it ever held as much as the registry did.
+    filled: bool,
     held: BTreeMap<Ispb, Arc<Held>>,
 }
 
@@ -78,15 +80,16 @@ impl Copy {
     pub async fn load(pool: &PgPool) -> Result<Self, CopyError> {
         // One statement sees one state, also while another process of the service stores a change.
         let rows = sqlx::query(
-            "SELECT state.registry, state.version, held.version, held.at_micros, held.record
+            "SELECT state.registry, state.version, state.filled, held.version, held.at_micros, held.record
              FROM participant_copy_state AS state LEFT JOIN participant_copy AS held ON true",
         );
         let mut copy = Self::default();
         for row in rows.fetch_all(pool).await? {
             copy.registry = Some(row.try_get(0)?);
             copy.version = row.try_get(1)?;
-            if let Some(version) = row.try_get(2)? {
-                copy.hold(version, row.try_get(3)?, row.try_get(4)?)?;
+            copy.filled = row.try_get(2)?;
+            if let Some(version) = row.try_get(3)? {
+                copy.hold(version, row.try_get(4)?, row.try_get(5)?)?;
             }
         }
         Ok(copy)
@@ -102,6 +105,13 @@ impl Copy {
     #[must_use]
     pub fn version(&self) -> i64 {
         self.version
+    }
+
+    /// Whether it can be judged by: one whose first fill was cut off holds the beginning of a history, with
+    /// certificates that were revoked since.
+    #[must_use]
+    pub fn is_filled(&self) -> bool {
+        self.filled
     }
 
     /// Who is who in it.
@@ -190,11 +200,12 @@ impl Copy {
         }
         let mut transaction = pool.begin().await?;
         let state = sqlx::query(
-            "INSERT INTO participant_copy_state AS state (registry, version) VALUES ($1, $2)
-             ON CONFLICT (only_one) DO UPDATE SET version = greatest(state.version, excluded.version)
+            "INSERT INTO participant_copy_state AS state (registry, version, filled) VALUES ($1, $2, $3)
+             ON CONFLICT (only_one) DO UPDATE
+             SET version = greatest(state.version, excluded.version), filled = state.filled OR excluded.filled
              WHERE state.registry = excluded.registry",
         );
-        let state = state.bind(self.registry()).bind(self.version);
+        let state = state.bind(self.registry()).bind(self.version).bind(self.filled);
         if state.execute(&mut *transaction).await?.rows_affected() != 1 {
             return Err(Fault::Foreign(
                 "the stored copy is of another registry".to_owned(),
@@ -280,6 +291,7 @@ pub(crate) async fn follow(copy: Copy, parts: Parts, resident: impl Resident, st
         copy,
         parts,
         resident,
+        head: 0,
         last_fault: String::new(),
     };
     let mut pause = PAUSE_MIN;
@@ -307,6 +319,8 @@ struct Following<R> {
     copy: Copy,
     parts: Parts,
     resident: R,
+    /// What the registry held when it was asked, which is what a first fill has to reach.
+    head: i64,
     /// What was said of it when it was lost, until it is followed again.
     last_fault: String,
 }
@@ -323,13 +337,12 @@ impl<R: Resident> Following<R> {
     async fn attend(&mut self) -> Result<(), Fault> {
         let client = ParticipantsClient::new(self.parts.channel.clone());
         let mut client = client.max_decoding_message_size(MESSAGE_BYTES_MAX);
-        let mut head = 0;
         if !self.parts.telling.is_known() {
             // Until it holds as much as there is now, the copy would take participants for strangers.
             let list = in_time(client.list(ListRequest {})).await?.into_inner();
             self.copy.belongs(&list.registry)?;
             self.copy.store(&self.parts.pool, self.copy.version).await?;
-            head = list.version;
+            self.head = list.version;
         }
         let request = ChangesRequest {
             registry: self.copy.registry.clone().unwrap_or_default(),
@@ -346,12 +359,12 @@ impl<R: Resident> Following<R> {
             }
         }
         self.followed();
-        self.look_around(head);
+        self.look_around().await?;
         let mut changes = changes.ready_chunks(CHANGES_MAX);
         while let Some(chunk) = changes.next().await {
             let (told, failure) = until_failure(chunk);
             self.apply(&told).await?;
-            self.look_around(head);
+            self.look_around().await?;
             if let Some(status) = failure {
                 return Err(status.into());
             }
@@ -405,7 +418,8 @@ impl<R: Resident> Following<R> {
         if changes.is_empty() {
             return Ok(());
         }
-        let next = self.copy.after(changes)?;
+        let mut next = self.copy.after(changes)?;
+        next.filled |= next.version >= self.head;
         let directory = next.directory().map_err(|e| Fault::Unreadable(e.to_string()))?;
         next.store(&self.parts.pool, self.copy.version).await?;
         self.copy = next;
@@ -415,12 +429,23 @@ impl<R: Resident> Following<R> {
         Ok(())
     }
 
-    /// Says that participants are known once the copy reaches `head`.
-    fn look_around(&self, head: i64) {
-        if !self.parts.telling.is_known() && self.copy.version >= head {
-            self.parts.telling.tell(|state| state.known = true);
-            self.parts.readiness.set(READY, true);
+    /// Says that participants are known once the copy holds as much as the registry did.
+    async fn look_around(&mut self) -> Result<(), Fault> {
+        if self.parts.telling.is_known() || self.copy.version < self.head {
+            return Ok(());
         }
+        // Nothing came after what an earlier fill had stored. An empty copy stays one that is to be filled.
+        if !self.copy.filled && self.copy.version > 0 {
+            let whole = Copy {
+                filled: true,
+                ..self.copy.clone()
+            };
+            whole.store(&self.parts.pool, whole.version).await?;
+            self.copy = whole;
+        }
+        self.parts.telling.tell(|state| state.known = true);
+        self.parts.readiness.set(READY, true);
+        Ok(())
     }
 }
 

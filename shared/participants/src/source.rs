@@ -98,7 +98,7 @@ impl Source {
                     registry: copy.registry().map(ToOwned::to_owned),
                     followed: false,
                     fault: None,
-                    known: copy.version() > 0,
+                    known: copy.is_filled(),
                 });
                 let origin = Origins::Settlement { endpoint, copy, pool };
                 Ok((directory, Follower(origin, telling), standing))

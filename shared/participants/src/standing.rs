@@ -49,7 +49,7 @@ pub struct State {
     pub followed: bool,
     /// Why not.
     pub fault: Option<String>,
-    /// Whether anybody can be judged by it: false until an empty copy has been filled.
+    /// Whether anybody can be judged by it: false until a copy has been filled.
     pub known: bool,
 }
 

@@ -16,14 +16,23 @@ use crate::ispb;
 use crate::registry::{Registry, change, participant};
 
 const SOON: Duration = Duration::from_secs(20);
-const MIGRATION: &str = include_str!("../../../../migrations/dict/20261121150000_participant_copy.sql");
+const MIGRATIONS: [&str; 2] = [
+    include_str!("../../../../migrations/dict/20261121150000_participant_copy.sql"),
+    include_str!("../../../../migrations/dict/20261121173000_copy_filled.sql"),
+];
 
 /// A database with an empty copy.
 async fn database() -> TestDatabase {
     let database = pix_testkit::empty_database("dict").await;
-    let mut owner = PgConnection::connect(&database.url()).await.unwrap();
-    sqlx::raw_sql(MIGRATION).execute(&mut owner).await.unwrap();
+    for migration in MIGRATIONS {
+        execute(&database, migration).await;
+    }
     database
+}
+
+async fn execute(database: &TestDatabase, statement: &'static str) {
+    let mut owner = PgConnection::connect(&database.url()).await.unwrap();
+    sqlx::raw_sql(statement).execute(&mut owner).await.unwrap();
 }
 
 /// A process that follows.
@@ -100,8 +109,84 @@ fn suspended(name: &str) -> Participant {
 
 #[test]
 fn every_copy_has_the_same_tables() {
-    let spi = include_str!("../../../../migrations/spi/20261121150000_participant_copy.sql");
-    assert_eq!(MIGRATION, spi);
+    let spi = [
+        include_str!("../../../../migrations/spi/20261121150000_participant_copy.sql"),
+        include_str!("../../../../migrations/spi/20261121173000_copy_filled.sql"),
+    ];
+    assert_eq!(MIGRATIONS, spi);
+}
+
+#[tokio::test]
+async fn a_copy_from_before_the_mark_counts_as_filled_unless_it_is_empty() {
+    for (state, filled) in [
+        ("INSERT INTO participant_copy_state VALUES (true, 'one', 7)", true),
+        (
+            "INSERT INTO participant_copy_state VALUES (true, 'one', 0)",
+            false,
+        ),
+    ] {
+        let database = pix_testkit::empty_database("dict").await;
+        for statement in [MIGRATIONS[0], state, MIGRATIONS[1]] {
+            execute(&database, statement).await;
+        }
+        let registry = Registry::start().await;
+        let (_, _, standing) = open(&database, registry.port).await;
+        assert_eq!(standing.now().known, filled, "{state}");
+    }
+}
+
+#[tokio::test]
+async fn a_first_fill_that_was_cut_off_is_no_copy_to_judge_by() {
+    let (database, registry) = (database().await, Registry::start().await);
+    let proxy = FaultProxy::start(([127, 0, 0, 1], registry.port).into()).await;
+    let (der, certificate) = channel("11111111").await;
+    registry.add(participant("11111111", &[("CHANNEL", &der)]));
+    registry.add(participant("22222222", &[]));
+    // The third change revokes the certificate, and does not come yet.
+    registry.tell(|tale| tale.listed = Some(3));
+    let process = Process::start(&database, proxy.address().port()).await;
+    process.knows("2").await;
+    assert!(!process.readiness.is_ready() && !process.standing.now().known);
+    drop(process);
+    proxy.set(Fault::Refuse);
+
+    let process = Process::start(&database, proxy.address().port()).await;
+    process.complains("does not answer").await;
+    assert_eq!(process.current.load().version(), "2", "what it has is kept");
+    assert!(!process.readiness.is_ready() && !process.standing.now().known);
+
+    let mut revoked = participant("11111111", &[("CHANNEL", &der)]);
+    revoked.certificates[0].revoked_at_micros = Some(1);
+    registry.add(revoked);
+    proxy.set(Fault::None);
+    tokio::time::timeout(SOON, process.standing.known())
+        .await
+        .unwrap();
+    assert!(process.current.load().by_channel(&certificate).is_none());
+    process.knows("3").await;
+    assert!(process.readiness.is_ready());
+    drop(process);
+    proxy.set(Fault::Refuse);
+
+    let (whole, _, standing) = open(&database, proxy.address().port()).await;
+    assert!(standing.now().known && whole.version() == "3");
+}
+
+#[tokio::test]
+async fn a_fill_that_had_stored_everything_is_whole_once_the_registry_says_so() {
+    let (database, registry) = (database().await, Registry::start().await);
+    registry.add(participant("11111111", &[]));
+    registry.tell(|tale| tale.listed = Some(2));
+    let process = Process::start(&database, registry.port).await;
+    process.knows("1").await;
+    drop(process);
+    registry.tell(|tale| tale.listed = None);
+    let process = Process::start(&database, registry.port).await;
+    tokio::time::timeout(SOON, process.standing.known())
+        .await
+        .unwrap();
+    let (_, _, standing) = open(&database, registry.port).await;
+    assert!(standing.now().known);
 }
 
 #[tokio::test]

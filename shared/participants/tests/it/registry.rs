@@ -19,6 +19,8 @@ use tonic::{Request, Response, Status};
 pub(crate) struct Tale {
     pub(crate) registry: String,
     pub(crate) changes: Vec<Change>,
+    /// The version that it lists itself at, when it is not that of the last change that it tells.
+    pub(crate) listed: Option<i64>,
     /// Instead of any change.
     pub(crate) refusal: Option<Status>,
 }
@@ -136,9 +138,10 @@ impl Participants for Teller {
 
     async fn list(&self, _request: Request<ListRequest>) -> Told<ListResponse> {
         let tale = self.0.borrow();
+        let last = tale.changes.last().map_or(0, |last| last.version);
         Ok(Response::new(ListResponse {
             registry: tale.registry.clone(),
-            version: tale.changes.last().map_or(0, |last| last.version),
+            version: tale.listed.unwrap_or(last),
             participants: Vec::new(),
         }))
     }
