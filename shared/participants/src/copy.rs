@@ -293,6 +293,7 @@ pub(crate) async fn follow(copy: Copy, parts: Parts, resident: impl Resident, st
         resident,
         head: 0,
         last_fault: String::new(),
+        in_doubt: false,
     };
     let mut pause = PAUSE_MIN;
     loop {
@@ -323,6 +324,8 @@ struct Following<R> {
     head: i64,
     /// What was said of it when it was lost, until it is followed again.
     last_fault: String,
+    /// Whether what was told did not fit, or could not be stored: a call that is answered does not end that.
+    in_doubt: bool,
 }
 
 impl<R: Resident> Following<R> {
@@ -358,18 +361,34 @@ impl<R: Resident> Following<R> {
                 return Err(Fault::Foreign(why));
             }
         }
-        self.followed();
+        if !self.in_doubt {
+            self.followed();
+        }
         self.look_around().await?;
         let mut changes = changes.ready_chunks(CHANGES_MAX);
-        while let Some(chunk) = changes.next().await {
+        loop {
+            let next = match self.in_doubt {
+                false => changes.next().await,
+                true => match tokio::time::timeout(STORE_WITHIN, changes.next()).await {
+                    Ok(next) => next,
+                    Err(_) => {
+                        // What did not fit is not told any more.
+                        self.followed();
+                        continue;
+                    }
+                },
+            };
+            let Some(chunk) = next else { return Ok(()) };
             let (told, failure) = until_failure(chunk);
             self.apply(&told).await?;
+            if self.in_doubt && !told.is_empty() {
+                self.followed();
+            }
             self.look_around().await?;
             if let Some(status) = failure {
                 return Err(status.into());
             }
         }
-        Ok(())
     }
 
     /// Says why nothing is followed any more; the same reason once.
@@ -387,11 +406,13 @@ impl<R: Resident> Following<R> {
             state.fault = Some(text.clone());
         });
         self.last_fault = text;
+        self.in_doubt |= !fault.passes();
     }
 
     fn followed(&mut self) {
         tracing::info!(version = self.copy.version, "participants are followed");
         self.last_fault.clear();
+        self.in_doubt = false;
         let registry = &self.copy.registry;
         self.parts.telling.tell(|state| {
             state.registry.clone_from(registry);

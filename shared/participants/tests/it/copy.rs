@@ -1,8 +1,10 @@
 //! A copy follows a registry, survives it, and believes nothing that does not fit.
 
 use std::fs;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use metrics::{Counter, Gauge, GaugeFn, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 use pix_inside::Ends;
 use pix_participants::{Current, Directory, Follower, Origin, READY, Source, Standing, Use};
 use pix_proto::settlement_v1::Participant;
@@ -283,6 +285,74 @@ async fn a_gap_is_never_crossed() {
     });
     process.knows("3").await;
     assert_eq!(process.is_active("22222222"), Some(true));
+}
+
+#[tokio::test]
+async fn while_changes_do_not_fit_nobody_says_that_they_are_followed() {
+    let shown = Shown::default();
+    let _recorder = metrics::set_default_local_recorder(&shown);
+    let (database, registry) = (database().await, Registry::start().await);
+    registry.add(participant("11111111", &[]));
+    let process = Process::start(&database, registry.port).await;
+    process.knows("1").await;
+    registry.tell(|tale| tale.changes.push(change("one", 3, participant("33333333", &[]))));
+    process.complains("told change 3 after change 1").await;
+    let before = shown.followed().len();
+    // It is called and called again, and each call is answered.
+    eventually("it complained ten times", SOON, || async {
+        (shown.followed().len() >= before + 10).then_some(())
+    })
+    .await;
+    assert!(shown.followed()[before..].iter().all(|shown| *shown == 0.0));
+
+    // It is not told any more: the registry was mended, and there is nothing new.
+    registry.tell(|tale| tale.changes.truncate(1));
+    process.knows("1").await;
+    registry.add(participant("22222222", &[]));
+    process.knows("2").await;
+}
+
+/// Every value that the gauge of being followed was set to.
+#[derive(Clone, Default)]
+struct Shown(Arc<Mutex<Vec<f64>>>);
+
+impl Shown {
+    fn followed(&self) -> Vec<f64> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+impl GaugeFn for Shown {
+    fn increment(&self, _value: f64) {}
+
+    fn decrement(&self, _value: f64) {}
+
+    fn set(&self, value: f64) {
+        self.0.lock().unwrap().push(value);
+    }
+}
+
+impl Recorder for Shown {
+    fn describe_counter(&self, _key: KeyName, _unit: Option<Unit>, _description: SharedString) {}
+
+    fn describe_gauge(&self, _key: KeyName, _unit: Option<Unit>, _description: SharedString) {}
+
+    fn describe_histogram(&self, _key: KeyName, _unit: Option<Unit>, _description: SharedString) {}
+
+    fn register_counter(&self, _key: &Key, _metadata: &Metadata<'_>) -> Counter {
+        Counter::noop()
+    }
+
+    fn register_gauge(&self, key: &Key, _metadata: &Metadata<'_>) -> Gauge {
+        match key.name() {
+            "participants_followed" => Gauge::from_arc(Arc::new(self.clone())),
+            _ => Gauge::noop(),
+        }
+    }
+
+    fn register_histogram(&self, _key: &Key, _metadata: &Metadata<'_>) -> Histogram {
+        Histogram::noop()
+    }
 }
 
 #[tokio::test]
