@@ -1,14 +1,16 @@
 //! Of the instance: what runs, what it says of itself, and whether its data is of one piece.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use pix_domain::Timestamp;
+use serde_json::Value;
 use sqlx::{Connection as _, PgConnection};
 
 use super::{Finding, minute, roughly};
 use crate::board;
-use crate::http::Http;
+use crate::http::{Answer, Http};
 use crate::place::Place;
 use crate::seed::BANKS;
 use crate::up::Programs;
@@ -16,7 +18,9 @@ use crate::up::Programs;
 /// More restarts than a few kills make.
 const RESTARTS: u32 = 3;
 /// Data of the future by less than this is another machine's clock, not ours.
-const AHEAD: std::time::Duration = std::time::Duration::from_secs(60);
+const AHEAD: Duration = Duration::from_secs(60);
+/// How long the database may take to say everything: a machine that works can do it at once.
+const DATABASE_ANSWERS_WITHIN: Duration = Duration::from_secs(10);
 
 pub(super) async fn look(place: &Place, running: Option<u32>, now: Timestamp) -> Vec<Finding> {
     let mut findings = vec![services()];
@@ -132,7 +136,7 @@ async fn processes(place: &Place, http: &Http) -> Vec<Finding> {
 async fn database(place: &Place, now: Timestamp) -> Finding {
     const CHECK: &str = "database";
     let look = "`pix logs postgres` shows why";
-    match ask(&place.path("config/spi.toml")).await {
+    match ask_in_time(&place.path("config/spi.toml"), DATABASE_ANSWERS_WITHIN).await {
         Err(error) => Finding::fault(CHECK, format!("it cannot be asked: {error:#}"), look),
         Ok(answers) if !answers.unsafe_settings.is_empty() => Finding::fault(
             CHECK,
@@ -181,6 +185,11 @@ struct Answers {
     newest: Option<Timestamp>,
 }
 
+async fn ask_in_time(config: &Path, within: Duration) -> anyhow::Result<Answers> {
+    let answered = tokio::time::timeout(within, ask(config)).await;
+    answered.unwrap_or_else(|_| anyhow::bail!("no answer within {} s", within.as_secs()))
+}
+
 async fn ask(config: &Path) -> anyhow::Result<Answers> {
     let text = std::fs::read_to_string(config).with_context(|| config.display().to_string())?;
     let settings: toml::Table = text.parse()?;
@@ -221,26 +230,97 @@ async fn ask(config: &Path) -> anyhow::Result<Answers> {
 
 /// No money appears or vanishes.
 async fn books(place: &Place, http: &Http) -> Finding {
+    let mut totals = Vec::new();
+    for (index, bank) in (0_u16..).zip(&BANKS) {
+        let answer = http.get(place.ports.bank(index), "/api/totals").await;
+        let answer = answer.ok().filter(Answer::is_success);
+        totals.push((bank.name, answer.map(|answer| answer.body)));
+    }
+    judge_books(&totals)
+}
+
+/// Of each bank, what it says of its book; nothing when it says none.
+fn judge_books(totals: &[(&str, Option<Value>)]) -> Finding {
     const CHECK: &str = "books";
     let mut wrong = Vec::new();
+    let mut silent = Vec::new();
     let mut odd = 0;
-    for (index, bank) in (0_u16..).zip(&BANKS) {
-        let Ok(answer) = http.get(place.ports.bank(index), "/api/totals").await else {
-            continue;
-        };
-        if answer.body["sum"].as_str().is_some_and(|sum| sum != "0.00") {
-            wrong.push(format!("{} is off by {}", bank.name, answer.body["sum"]));
+    for (name, body) in totals {
+        let sum = body.as_ref().and_then(|body| body["sum"].as_str());
+        match sum {
+            None => silent.push(*name),
+            Some("0.00") => {}
+            Some(sum) => wrong.push(format!("{name} is off by {sum}")),
         }
-        odd += answer.body["anomalies"].as_i64().unwrap_or_default();
+        odd += body
+            .as_ref()
+            .and_then(|body| body["anomalies"].as_i64())
+            .unwrap_or_default();
     }
-    let fix = "stop paying and keep the data: `pix logs` around the first ERROR shows what happened";
-    match (wrong.is_empty(), odd) {
-        (false, _) => Finding::fault(CHECK, wrong.join("; "), fix),
-        (true, 0) => Finding::ok(CHECK, "every bank's double entry sums up to zero"),
-        (true, _) => Finding::warning(
+    if !wrong.is_empty() {
+        return Finding::fault(
+            CHECK,
+            wrong.join("; "),
+            "stop paying and keep the data: `pix logs` around the first ERROR shows what happened",
+        );
+    }
+    if !silent.is_empty() {
+        return Finding::warning(
+            CHECK,
+            format!("{} could not be asked", silent.join(" and ")),
+            "`pix status` shows whether they run; ask again when they do",
+        );
+    }
+    match odd {
+        0 => Finding::ok(CHECK, "every bank's double entry sums up to zero"),
+        _ => Finding::warning(
             CHECK,
             format!("{odd} events did not fit a bank's book; none of them moved money"),
             "`pix logs` shows each as an ERROR with its EndToEndId",
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::doctor::Verdict;
+
+    #[test]
+    fn books_are_right_only_when_every_bank_says_so() {
+        let right = || Some(json!({"sum": "0.00", "anomalies": 0}));
+        let judge = |a: Option<Value>, b: Option<Value>| judge_books(&[("A", a), ("B", b)]);
+        assert_eq!(judge(right(), right()).verdict, Verdict::Ok);
+
+        let silent = judge(right(), None);
+        assert_eq!(silent.verdict, Verdict::Warning);
+        assert_eq!(silent.found, "B could not be asked");
+        assert_eq!(
+            judge(Some(json!({})), None).found,
+            "A and B could not be asked",
+            "an answer without a sum is none"
+        );
+
+        let wrong = judge(None, Some(json!({"sum": "-0.01"})));
+        assert_eq!(wrong.verdict, Verdict::Fault);
+        assert_eq!(wrong.found, "B is off by -0.01");
+        let odd = judge(right(), Some(json!({"sum": "0.00", "anomalies": 2})));
+        assert_eq!(odd.verdict, Verdict::Warning);
+        assert!(odd.found.starts_with("2 events"), "{}", odd.found);
+    }
+
+    #[tokio::test]
+    async fn a_database_that_accepts_and_is_silent_cannot_be_asked() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("binds");
+        let port = listener.local_addr().expect("address").port();
+        let dir = tempfile::tempdir().expect("tempdir");
+        let config = dir.path().join("spi.toml");
+        let url = format!("postgres://nobody@127.0.0.1:{port}/spi");
+        std::fs::write(&config, format!("[database]\nowner_url = \"{url}\"\n")).expect("writes");
+        let asked = ask_in_time(&config, Duration::from_millis(1)).await;
+        let error = asked.map(drop).expect_err("nobody answers").to_string();
+        assert!(error.contains("no answer within"), "{error}");
     }
 }
