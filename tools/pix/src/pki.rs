@@ -83,6 +83,7 @@ pub(crate) async fn participant(place: &Place, who: &cli::Participant) -> anyhow
         ispb,
         name: &name,
         balance: who.balance,
+        order: new_uuid()?,
         folder: &ours,
         behind,
     };
@@ -137,6 +138,8 @@ struct Newcomer<'a> {
     ispb: Ispb,
     name: &'a str,
     balance: Money,
+    /// Names the order of its opening balance.
+    order: String,
     /// Of our copies of its certificates, in the instance's folder.
     folder: &'a str,
     /// Whom it settles for.
@@ -220,11 +223,18 @@ impl Registry {
                 let folder = place.path(who.folder);
                 let [channel, signature] = PAIRS.map(|stem| pem(&folder.join(format!("{stem}.crt"))));
                 let pems = [channel?, signature?];
-                match find(known, who.ispb) {
+                let there = find(known, who.ispb);
+                match there {
                     Some(there) => replace_certificates(settlement, there, pems).await,
                     None => add(settlement, who, pems).await,
                 }
                 .map_err(|status| anyhow::anyhow!("{} is not registered: {}", who.ispb, status.message()))?;
+                // It is registered by now, with or without its money: the rest goes on.
+                if there.is_none()
+                    && let Err(warning) = fund(settlement, who).await
+                {
+                    errln!("pix: {warning}");
+                }
                 if find(known, who.behind).is_none() {
                     let name = seed::indirect_name(who.ispb);
                     let request = AddRequest {
@@ -308,32 +318,64 @@ fn find(known: &[Participant], ispb: Ispb) -> Option<&Participant> {
     known.iter().find(|one| one.ispb == ispb.as_str())
 }
 
-/// A new participant with what its Conta PI opens with.
+/// A new participant.
 async fn add(
     settlement: &Settlement,
     who: &Newcomer<'_>,
     [channel, signature]: [String; 2],
 ) -> Result<(), tonic::Status> {
-    let ispb = who.ispb.to_string();
     let request = AddRequest {
-        ispb: ispb.clone(),
+        ispb: who.ispb.to_string(),
         name: who.name.to_owned(),
         channel_certificates: vec![channel],
         signature_certificates: vec![signature],
         ..AddRequest::default()
     };
-    settlement.participants().add(in_time(request)).await?;
-    if who.balance.to_i64() > 0 {
-        let id = new_uuid().map_err(|error| tonic::Status::internal(format!("{error:#}")))?;
-        let request = FundRequest {
-            id,
-            ispb,
-            amount_centavos: who.balance.to_i64(),
-            note: "opening balance, by pix pki participant".to_owned(),
-        };
-        settlement.funding().fund(in_time(request)).await?;
+    settlement.participants().add(in_time(request)).await.map(drop)
+}
+
+/// Why an opening balance is ordered, for the audit.
+const OPENING_NOTE: &str = "opening balance, by pix pki participant";
+
+/// Orders what its Conta PI opens with; says what hinders that, and what to do.
+async fn fund(settlement: &Settlement, who: &Newcomer<'_>) -> Result<(), String> {
+    if who.balance.to_i64() == 0 {
+        return Ok(());
     }
-    Ok(())
+    let request = FundRequest {
+        id: who.order.clone(),
+        ispb: who.ispb.to_string(),
+        amount_centavos: who.balance.to_i64(),
+        note: OPENING_NOTE.to_owned(),
+    };
+    match settlement.funding().fund(in_time(request)).await {
+        Err(status) => Err(who.not_funded(status.message())),
+        Ok(order) => match order.into_inner() {
+            refused if refused.state == "REFUSED" => Err(format!(
+                "{ispb} is registered, and the book refuses its opening balance: {}; `pix participant fund --ispb {ispb} \
+                 --amount {}` orders another",
+                refused.reason,
+                who.balance,
+                ispb = who.ispb,
+            )),
+            // Done, or recorded: it goes on by itself.
+            _ => Ok(()),
+        },
+    }
+}
+
+impl Newcomer<'_> {
+    /// The same order in full: one of the same name that differs would be refused.
+    fn not_funded(&self, why: &str) -> String {
+        format!(
+            "{ispb} is registered, and its opening balance is not known to be there: {why}; look with `pix balance`, or \
+             order it again, which is done once: `pix participant fund --ispb {ispb} --amount {} --id {} --note \
+             \"{OPENING_NOTE}\"`",
+            self.balance,
+            self.order,
+            ispb = self.ispb,
+        )
+    }
 }
 
 /// New certificates for one that is there already; those before are good no more.
@@ -469,6 +511,8 @@ fn split_before<'a>(text: &'a str, header: &str) -> Vec<&'a str> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
     use super::*;
 
     fn new_bank(out: &Path, force: bool) -> cli::Participant {
@@ -597,6 +641,37 @@ mod tests {
         assert_eq!(standing(&of, b"old"), Standing::Revoked);
         assert_eq!(standing(&of, b"new"), Standing::Good);
         assert_eq!(standing(&of, b"other"), Standing::Unknown);
+    }
+
+    #[test]
+    fn an_opening_balance_that_failed_can_be_ordered_again_as_it_was() {
+        let ispb = Ispb::parse(b"33333333").expect("ispb");
+        let who = Newcomer {
+            ispb,
+            name: "B",
+            balance: Money::from_centavos(123_456),
+            order: new_uuid().expect("chance"),
+            folder: "",
+            behind: ispb,
+        };
+        let told = who.not_funded("the book is away");
+        let command = told
+            .split('`')
+            .find(|quoted| quoted.starts_with("pix participant fund"));
+        // As a shell takes it apart: the note alone is quoted.
+        let (options, note) = command
+            .and_then(|command| command.trim_end_matches('"').split_once('"'))
+            .expect("a command with a note");
+        let words = options.split_whitespace().chain([note]);
+        let asked = cli::Arguments::try_parse_from(words).expect("clap takes it");
+        let cli::Command::Participant {
+            command: cli::ParticipantCommand::Fund(asked),
+        } = asked.command
+        else {
+            panic!("{told}");
+        };
+        assert_eq!((asked.ispb, asked.amount), (ispb, 123_456));
+        assert_eq!((asked.id, asked.note.as_str()), (Some(who.order), OPENING_NOTE));
     }
 
     #[test]
