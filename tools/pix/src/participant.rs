@@ -17,7 +17,7 @@ use crate::cli::{CertificateUse, ParticipantAdd, ParticipantCerts, ParticipantCo
 use crate::http::new_order_key;
 use crate::payment::{PENDING, REFUSED};
 use crate::place::Place;
-use crate::settlement::{Settlement, in_time, refused, time};
+use crate::settlement::{Settlement, in_time, refused, refused_or, time};
 use crate::signed;
 
 const PAUSE: Duration = Duration::from_millis(20);
@@ -180,11 +180,9 @@ async fn fund(settlement: &Settlement, asked: &ParticipantFund) -> anyhow::Resul
     let order = match settlement.funding().fund(in_time(request)).await {
         Ok(order) => order.into_inner(),
         Err(status) => {
-            let code = refused(&status);
-            if code == ExitCode::from(PENDING) {
-                errln!("pix: the order is {id}: give it again with --id {id}, and it is done once");
-            }
-            return Ok(code);
+            // Without its id the same command would be another order.
+            let unknown = format!("the order is {id}: give it again with --id {id}, and it is done once");
+            return Ok(refused_or(&status, &unknown));
         }
     };
     if asked.json {

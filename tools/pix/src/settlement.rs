@@ -56,6 +56,11 @@ pub(crate) fn in_time<T>(question: T) -> tonic::Request<T> {
 
 /// Says why, and what that means for the exit code: the rules said no, or nobody knows yet.
 pub(crate) fn refused(status: &Status) -> ExitCode {
+    refused_or(status, "look again, or repeat the very same command")
+}
+
+/// As [`refused`], for an order that must not simply be repeated: `unknown` is what to do while nobody knows.
+pub(crate) fn refused_or(status: &Status, unknown: &str) -> ExitCode {
     match status.code() {
         Code::NotFound => {
             errln!(
@@ -76,10 +81,7 @@ pub(crate) fn refused(status: &Status) -> ExitCode {
             ExitCode::from(REFUSED)
         }
         Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled => {
-            errln!(
-                "pix: not known yet: {}; look again, or repeat the very same command",
-                status.message()
-            );
+            errln!("pix: not known yet: {}; {unknown}", status.message());
             ExitCode::from(PENDING)
         }
         code => {

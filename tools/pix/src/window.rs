@@ -9,8 +9,11 @@ use serde_json::{Value, json};
 
 use crate::cli::WindowCommand;
 use crate::place::Place;
-use crate::settlement::{Settlement, in_time, refused, time};
+use crate::settlement::{Settlement, in_time, refused, refused_or, time};
 use crate::signed;
+
+/// The window that is open by then would be another one.
+const CLOSE_UNKNOWN: &str = "`pix window list` shows whether the window has closed; given again, the command may close the next one too";
 
 pub(crate) async fn command(place: &Place, command: &WindowCommand) -> anyhow::Result<ExitCode> {
     let settlement = Settlement::connect(place).await?;
@@ -35,7 +38,10 @@ pub(crate) async fn command(place: &Place, command: &WindowCommand) -> anyhow::R
                 json,
             )
         }
-        WindowCommand::Close { json } => (windows.close_window(in_time(CloseWindowRequest {})).await, json),
+        WindowCommand::Close { json } => match windows.close_window(in_time(CloseWindowRequest {})).await {
+            Err(status) => return Ok(refused_or(&status, CLOSE_UNKNOWN)),
+            closed => (closed, json),
+        },
     };
     let window = match answer {
         Ok(window) => window.into_inner(),
