@@ -25,6 +25,7 @@ use anyhow::Context as _;
 use pix_runtime::http::ServerLimits;
 use pix_runtime::metric::{self, CONNECTIONS};
 use pix_runtime::ops::Readiness;
+use pix_runtime::outbox::Relay;
 use pix_runtime::pg::{self, DbClock};
 use pix_runtime::{Ids, Lifecycle, Shares, telemetry};
 use sqlx::Row as _;
@@ -32,7 +33,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
 use crate::adapters::grants;
-use crate::adapters::nats_events::Publisher;
+use crate::adapters::nats_events::ORIGIN;
 use crate::adapters::pg_entries::Entries;
 use crate::app::App;
 use crate::buckets::Buckets;
@@ -151,11 +152,8 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
         "clock",
         clock.clone().run(config.database_url.clone(), stopping.clone()),
     );
-    let publisher = Publisher::new(nats.clone(), source);
-    lifecycle.spawn(
-        "events",
-        events::relay(background.clone(), publisher, told, stopping.clone()),
-    );
+    let relay = Relay::new(&ORIGIN, background.clone(), nats.clone(), source, told);
+    lifecycle.spawn("events", relay.run(stopping.clone()));
 
     let ops = bind("ops.listen", config.listen_ops).await?;
     let routes = ops::routes(background.clone(), registry.clone(), standing.clone());
@@ -231,7 +229,7 @@ async fn prepare_database(config: &Config) -> anyhow::Result<String> {
         .run(&mut owner)
         .await
         .context("the migrations do not apply")?;
-    grants::to_the_server(&mut owner, &config.database_url)
+    pg::grant(&mut owner, &config.database_url, &grants::RIGHTS)
         .await
         .context("rights cannot be granted")?;
     let row = sqlx::query("SELECT id FROM directory")

@@ -7,6 +7,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use pix_domain::Ispb;
 use pix_participants::Standing;
+use pix_runtime::outbox;
 use pix_runtime::problem::Problem;
 use sqlx::PgPool;
 
@@ -35,7 +36,7 @@ pub(crate) fn routes(pool: PgPool, registry: Current, standing: Standing) -> Rou
 
 async fn status(State(ops): State<Ops>) -> Response {
     let (registry, standing) = (ops.registry.load(), ops.standing.now());
-    match pg_views::waiting_events(&ops.pool).await {
+    match outbox::waiting(&ops.pool).await.map_err(StoreError::from) {
         Ok(events) => Json(serde_json::json!({
             "service": "dict",
             "version": env!("CARGO_PKG_VERSION"),

@@ -24,13 +24,14 @@ use std::time::Duration;
 use anyhow::Context as _;
 use pix_runtime::metric;
 use pix_runtime::ops::Readiness;
+use pix_runtime::outbox::Relay;
 use pix_runtime::pg::{self, DbClock};
 use pix_runtime::{Lifecycle, telemetry};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
 use crate::adapters::grants;
-use crate::adapters::nats_events::Publisher;
+use crate::adapters::nats_events::ORIGIN;
 use crate::adapters::spi_book::SpiBook;
 use crate::balances::Balances;
 use crate::config::Config;
@@ -140,11 +141,14 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
         events: Arc::clone(&told),
     };
     lifecycle.spawn("balances", balances.clone().follow(following, stopping.clone()));
-    let publisher = Publisher::new(nats.clone(), registrar.id().to_owned());
-    lifecycle.spawn(
-        "events",
-        events::relay(background.clone(), publisher, told, stopping.clone()),
+    let relay = Relay::new(
+        &ORIGIN,
+        background.clone(),
+        nats.clone(),
+        registrar.id().to_owned(),
+        told,
     );
+    lifecycle.spawn("events", relay.run(stopping.clone()));
 
     let ops = bind("ops.listen", config.listen_ops).await?;
     let routes = ops::routes(background.clone(), Arc::clone(&registrar));
@@ -192,7 +196,7 @@ async fn prepare_database(config: &Config) -> anyhow::Result<()> {
         .run(&mut owner)
         .await
         .context("the migrations do not apply")?;
-    grants::to_the_server(&mut owner, &config.database_url)
+    pg::grant(&mut owner, &config.database_url, &grants::RIGHTS)
         .await
         .context("rights cannot be granted")?;
     Ok(())

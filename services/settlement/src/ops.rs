@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use pix_domain::{Ispb, Money};
+use pix_runtime::outbox;
 use pix_runtime::problem::Problem;
 use serde_json::{Value, json};
 use settlement_core::certificate::Certificate;
@@ -17,7 +18,7 @@ use sqlx::PgPool;
 
 use crate::adapters::pg::{StoreError, in_time};
 use crate::adapters::pg_funding::Recorded;
-use crate::adapters::{pg_events, pg_funding, pg_registry};
+use crate::adapters::{pg_funding, pg_registry};
 use crate::registry::Registrar;
 
 /// Orders of a list.
@@ -43,7 +44,7 @@ pub(crate) fn routes(pool: PgPool, registrar: Arc<Registrar>) -> Router {
 async fn status(State(ops): State<Ops>) -> Response {
     let registry = ops.registrar.current();
     let waiting = in_time(async {
-        let events = pg_events::waiting(&ops.pool).await?;
+        let events = outbox::waiting(&ops.pool).await?;
         Ok::<_, StoreError>((events, pg_funding::pending(&ops.pool).await?))
     });
     match waiting.await {

@@ -317,7 +317,7 @@ async fn prepare_database(config: &Config, clock: &DbClock) -> anyhow::Result<()
     partitions::ensure(&mut owner, clock.now())
         .await
         .context("partitions cannot be made")?;
-    adapters::grants::to_the_writer(&mut owner, &config.database_url)
+    pg::grant(&mut owner, &config.database_url, &adapters::grants::RIGHTS)
         .await
         .context("rights cannot be granted")?;
     Ok(())

@@ -3,16 +3,18 @@
 //! [`config`] reads settings and reports every fault at once; [`telemetry`] sets up logs, metrics and
 //! traces, [`metric`] declares the metrics and [`payment_trace`] finds a payment's spans together; [`Lifecycle`] runs the tasks and stops them in good order; [`Clock`] and [`Ids`] are the only
 //! sources of time and chance; [`tls`] and [`http`] are the face to the banks, [`ops`] the one to operators;
-//! [`pg`], [`nats`] and [`redis`] connect to the parts; [`Shares`] keep one participant from taking everything.
+//! [`pg`], [`nats`] and [`redis`] connect to the parts; [`events`] and [`outbox`] tell the rest of the switch; [`Shares`] keep one participant from taking everything.
 
 mod clock;
 pub mod config;
+pub mod events;
 pub mod http;
 mod ids;
 mod lifecycle;
 pub mod metric;
 pub mod nats;
 pub mod ops;
+pub mod outbox;
 pub mod payment_trace;
 pub mod pg;
 pub mod problem;

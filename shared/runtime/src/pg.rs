@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use pix_domain::Timestamp;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
-use sqlx::{ConnectOptions as _, Connection as _};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, Row as _};
 use tracing::log::LevelFilter;
 
 use crate::{Clock, Stopping};
@@ -45,6 +45,54 @@ pub async fn pool(url: &str, max: u32) -> Result<PgPool, sqlx::Error> {
         .acquire_timeout(CONNECT_WITHIN)
         .connect_with(options(url)?)
         .await
+}
+
+/// What the role that serves may do beside reading and appending.
+#[derive(Clone, Copy, Debug)]
+pub struct Rights {
+    /// The tables whose rows change, and the columns, separated by commas; all of them when that is empty.
+    pub updated: &'static [(&'static str, &'static str)],
+    /// The tables whose rows go.
+    pub deleted: &'static [&'static str],
+}
+
+/// Grants what the role of `database_url` needs, unless it is the owner itself: what is history it appends to, and may
+/// not change.
+///
+/// # Errors
+/// What Postgres says.
+pub async fn grant(owner: &mut PgConnection, database_url: &str, rights: &Rights) -> Result<(), sqlx::Error> {
+    let role = PgConnectOptions::from_str(database_url)?
+        .get_username()
+        .to_owned();
+    // Quoted by Postgres itself: DDL takes no parameters.
+    let row = sqlx::query("SELECT quote_ident($1), $1 = current_user")
+        .bind(&role)
+        .fetch_one(&mut *owner)
+        .await?;
+    if row.try_get::<bool, _>(1)? {
+        tracing::warn!(
+            "database.url connects as the owner: nothing but our own care keeps history from changing"
+        );
+        return Ok(());
+    }
+    let role: String = row.try_get(0)?;
+    let mut statements = format!(
+        "GRANT SELECT, INSERT ON ALL TABLES IN SCHEMA public TO {role};
+         GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {role};"
+    );
+    for (table, columns) in rights.updated {
+        let columns = match *columns {
+            "" => String::new(),
+            columns => format!("({columns})"),
+        };
+        statements.push_str(&format!("GRANT UPDATE {columns} ON {table} TO {role};"));
+    }
+    for table in rights.deleted {
+        statements.push_str(&format!("GRANT DELETE ON {table} TO {role};"));
+    }
+    owner.execute(sqlx::raw_sql(AssertSqlSafe(statements))).await?;
+    Ok(())
 }
 
 /// Why a Postgres is not trusted with money.

@@ -1,42 +1,20 @@
-//! Rights of the role that serves: it appends, and may not change what is history.
+//! Rights of the role that serves.
 
-use std::str::FromStr as _;
+use pix_runtime::pg::Rights;
 
-use sqlx::postgres::{PgConnectOptions, PgConnection};
-use sqlx::{AssertSqlSafe, Executor as _, Row as _};
-
-use super::pg::StoreError;
-
-/// The tables whose rows change. An event is locked while it is published, which takes the right to update it.
-const UPDATED: &str = "entry, vsync, outbox_event, bucket_debt, settled_to_person, settled_to_key, \
-                       participant_copy, participant_copy_state";
-/// The tables whose rows go: keys that are removed, events that are published, debts that are paid, batches that
-/// cannot come again.
-const DELETED: &str = "entry, outbox_event, bucket_debt, settled_batch";
-
-/// Grants what the role of `database_url` needs, unless it is the owner itself.
-pub(crate) async fn to_the_server(owner: &mut PgConnection, database_url: &str) -> Result<(), StoreError> {
-    let role = PgConnectOptions::from_str(database_url)?
-        .get_username()
-        .to_owned();
-    // Quoted by Postgres itself: DDL takes no parameters.
-    let row = sqlx::query("SELECT quote_ident($1), $1 = current_user")
-        .bind(&role)
-        .fetch_one(&mut *owner)
-        .await?;
-    if row.try_get::<bool, _>(1)? {
-        tracing::warn!(
-            "database.url connects as the owner: nothing but our own care keeps history from changing"
-        );
-        return Ok(());
-    }
-    let role: String = row.try_get(0)?;
-    let statement = format!(
-        "GRANT SELECT, INSERT ON ALL TABLES IN SCHEMA public TO {role};
-         GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {role};
-         GRANT UPDATE ON {UPDATED} TO {role};
-         GRANT DELETE ON {DELETED} TO {role}"
-    );
-    owner.execute(sqlx::raw_sql(AssertSqlSafe(statement))).await?;
-    Ok(())
-}
+/// It appends, and may not change what is history.
+pub(crate) const RIGHTS: Rights = Rights {
+    // An event is locked while it is published, which takes the right to update it.
+    updated: &[
+        ("entry", ""),
+        ("vsync", ""),
+        ("outbox_event", ""),
+        ("bucket_debt", ""),
+        ("settled_to_person", ""),
+        ("settled_to_key", ""),
+        ("participant_copy", ""),
+        ("participant_copy_state", ""),
+    ],
+    // Keys that are removed, events that are published, debts that are paid, batches that cannot come again.
+    deleted: &["entry", "outbox_event", "bucket_debt", "settled_batch"],
+};

@@ -6,7 +6,6 @@ pub(crate) mod nats_events;
 pub(crate) mod pg;
 pub(crate) mod pg_debts;
 pub(crate) mod pg_entries;
-pub(crate) mod pg_events;
 pub(crate) mod pg_statistics;
 pub(crate) mod pg_views;
 pub(crate) mod redis_buckets;

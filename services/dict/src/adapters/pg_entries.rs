@@ -7,13 +7,13 @@ use pix_dict_api::{Account, Entry, Owner};
 use pix_domain::{
     AccountNumber, AccountType, Branch, Cid, Ispb, Key, KeyType, RequestId, TaxId, Text, Timestamp,
 };
+use pix_runtime::outbox::Event;
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
 use sqlx::{PgPool, Postgres, Row as _, Transaction};
 use time::OffsetDateTime;
 
 use super::pg::{self, Readers, StoreError};
-use super::pg_events::Event;
 
 const ENTRY: &str = "entry";
 const HISTORY: &str = "entry_history";

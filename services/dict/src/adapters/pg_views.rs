@@ -16,14 +16,6 @@ pub(crate) struct SetView {
     pub(crate) vsync: String,
 }
 
-/// How many events nobody has acknowledged.
-pub(crate) async fn waiting_events(pool: &PgPool) -> Result<i64, StoreError> {
-    let row = sqlx::query("SELECT count(*) FROM outbox_event")
-        .fetch_one(pool)
-        .await?;
-    Ok(row.try_get(0)?)
-}
-
 /// A participant's keys, counted by kind.
 pub(crate) async fn sets(pool: &PgPool, participant: Ispb) -> Result<Vec<SetView>, StoreError> {
     let mut sets = Vec::with_capacity(KeyType::ALL.len());

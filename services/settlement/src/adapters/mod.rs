@@ -4,7 +4,6 @@ pub(crate) mod grants;
 pub(crate) mod nats_events;
 pub(crate) mod nats_settled;
 pub(crate) mod pg;
-pub(crate) mod pg_events;
 pub(crate) mod pg_funding;
 pub(crate) mod pg_liquidity;
 pub(crate) mod pg_registry;

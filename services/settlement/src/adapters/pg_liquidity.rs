@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use pix_domain::{Ispb, Timestamp};
+use pix_runtime::outbox::{self, Event};
 use settlement_core::balances::Crossing;
 use sqlx::postgres::PgRow;
 use sqlx::{PgPool, Row as _};
 use time::OffsetDateTime;
 
 use super::pg::{self, StoreError, parsed};
-use super::pg_events::{self, Event};
 
 /// Every threshold there is, in centavos.
 pub(crate) async fn thresholds(pool: &PgPool) -> Result<BTreeMap<Ispb, i64>, StoreError> {
@@ -54,7 +54,7 @@ pub(crate) async fn note(
         return Ok(false);
     }
     if let Some(event) = event {
-        pg_events::write(&mut transaction, event, at).await?;
+        outbox::write(&mut transaction, event, at).await?;
     }
     transaction.commit().await.map_err(StoreError::Unknown)?;
     Ok(true)

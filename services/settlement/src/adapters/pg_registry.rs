@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use pix_domain::{Ispb, Money, Timestamp};
 use pix_proto::settlement_v1 as proto;
+use pix_runtime::outbox::{self, Event};
 use prost::Message as _;
 use settlement_core::registry::{Participant, Registry};
 use sqlx::postgres::PgRow;
@@ -11,7 +12,6 @@ use sqlx::{PgConnection, PgPool, Postgres, Row as _, Transaction};
 use time::OffsetDateTime;
 
 use super::pg::{self, StoreError, parsed};
-use super::pg_events::{self, Event};
 use crate::wire;
 
 const CHANGE: &str = "change";
@@ -213,7 +213,7 @@ impl Write {
             .bind(participant.version)
             .execute(&mut *self.0)
             .await?;
-        pg_events::write(&mut self.0, event, audit.at).await
+        Ok(outbox::write(&mut self.0, event, audit.at).await?)
     }
 
     /// For what else belongs into it.

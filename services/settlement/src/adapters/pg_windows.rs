@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use pix_domain::{Ispb, Timestamp};
+use pix_runtime::outbox::{self, Event};
 use settlement_core::windows::{Ledger, Length, Phase, Position, Proof, Tally, Window};
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, Executor as _, PgPool, Postgres, Row as _, Transaction};
 use time::{Date, OffsetDateTime};
 
 use super::pg::{self, StoreError, parsed};
-use super::pg_events::{self, Event};
 use super::spi_book::SHARD;
 
 /// The row of the open window,
@@ -266,7 +266,7 @@ pub(crate) async fn close(
     .bind(settlement_date(window))
     .execute(&mut *transaction)
     .await?;
-    pg_events::write(&mut transaction, event, at).await?;
+    outbox::write(&mut transaction, event, at).await?;
     transaction.commit().await.map_err(StoreError::Unknown)?;
     Ok(true)
 }

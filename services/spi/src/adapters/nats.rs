@@ -1,14 +1,11 @@
 //! Subjects and streams of the SPI.
 
 use std::collections::BTreeMap;
-use std::future::IntoFuture;
 use std::time::Duration;
 
-use async_nats::header::{HeaderMap, NATS_MESSAGE_ID};
-use async_nats::jetstream::context::{GetStreamError, GetStreamErrorKind};
-use async_nats::jetstream::{self, ErrorCode};
 use futures::StreamExt as _;
 use pix_runtime::Stopping;
+use pix_runtime::events::{CloudEvent, EventError, EventStream, KEEP};
 use spi_core::outgoing::Mailbox;
 use tokio::sync::mpsc;
 
@@ -25,12 +22,6 @@ pub(crate) const PAYMENT_REFUSED: &str = "pix.spi.payment_refused.v1";
 const STREAM: &str = "PIX_SPI";
 /// Its subjects.
 const SUBJECTS: &str = "pix.spi.*.v1";
-/// How long events are kept for consumers; the tables keep them for good.
-const KEEP: Duration = Duration::from_secs(7 * 24 * 3600);
-/// How far back JetStream recognises a repeat.
-const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
-/// How long an acknowledgement may take.
-const ACKNOWLEDGE_WITHIN: Duration = Duration::from_secs(2);
 /// Wake-ups that may wait for NATS.
 const WAKEUPS_MAX: usize = 64;
 /// Where hand-overs between processes are told: `pix.out.<ispb>`, ids only.
@@ -38,13 +29,11 @@ const WAKEUP_PREFIX: &str = "pix.out.";
 
 /// Publishes events.
 #[derive(Clone)]
-pub(crate) struct Publisher(jetstream::Context);
+pub(crate) struct Publisher(EventStream);
 
 impl Publisher {
     pub(crate) fn new(client: async_nats::Client) -> Self {
-        let mut context = jetstream::new(client);
-        context.set_timeout(ACKNOWLEDGE_WITHIN);
-        Self(context)
+        Self(EventStream::new(client, STREAM, SUBJECTS))
     }
 
     /// Makes the stream when it is missing, as it is once NATS lost its store, and checks what the server made of it.
@@ -57,75 +46,31 @@ impl Publisher {
     where
         anyhow::Error: From<E>,
     {
-        match self.0.get_stream(STREAM).await {
-            Ok(_) => {}
-            Err(error) if is_missing(&error) => rewind(KEEP).await?,
-            Err(error) => return Err(error.into()),
+        if !self.0.exists().await? {
+            rewind(KEEP).await?;
         }
-        ensure_stream(&self.0).await
+        Ok(self.0.ensure().await?)
     }
 
     /// Sends one event; the future it gives is the acknowledgement.
     pub(crate) async fn publish(
         &self,
         event: Unpublished,
-    ) -> anyhow::Result<impl Future<Output = anyhow::Result<()>> + use<>> {
+    ) -> Result<impl Future<Output = Result<(), EventError>> + use<>, EventError> {
         let Unpublished {
-            book,
-            batch,
-            subject,
-            payload,
-            at,
-            ..
+            book, batch, subject, ..
         } = event;
-        // The numbers alone would be those of another book with this NATS, or of one that was purged.
-        let id = format!("spi-{book}-{SHARD}-{batch}-{subject}");
-        let source = format!("/pix/spi/{book}");
-        let mut headers = HeaderMap::new();
-        headers.insert(NATS_MESSAGE_ID, id.as_str());
-        // CloudEvents 1.0, NATS binding, binary mode.
-        headers.insert("ce-specversion", "1.0");
-        headers.insert("ce-id", id.as_str());
-        headers.insert("ce-source", source.as_str());
-        headers.insert("ce-type", subject.as_str());
-        headers.insert("ce-time", at.to_string().as_str());
-        headers.insert("ce-datacontenttype", "application/protobuf");
-        let sent = self
-            .0
-            .publish_with_headers(subject, headers, payload.into())
-            .await?;
-        Ok(async move {
-            sent.into_future().await?;
-            Ok(())
-        })
+        self.0
+            .publish(CloudEvent {
+                // The numbers alone would be those of another book with this NATS, or of one that was purged.
+                id: format!("spi-{book}-{SHARD}-{batch}-{subject}"),
+                source: format!("/pix/spi/{book}"),
+                subject,
+                at: event.at,
+                payload: event.payload,
+            })
+            .await
     }
-}
-
-/// Whether the server says that there is no such stream.
-fn is_missing(error: &GetStreamError) -> bool {
-    let GetStreamErrorKind::JetStream(told) = error.kind() else {
-        return false;
-    };
-    told.error_code() == ErrorCode::STREAM_NOT_FOUND
-}
-
-/// Makes the stream when it is missing and checks what the server made of it.
-async fn ensure_stream(context: &jetstream::Context) -> anyhow::Result<()> {
-    let wanted = jetstream::stream::Config {
-        name: STREAM.to_owned(),
-        subjects: vec![SUBJECTS.to_owned()],
-        max_age: KEEP,
-        duplicate_window: DUPLICATE_WINDOW,
-        ..jetstream::stream::Config::default()
-    };
-    let stream = context.get_or_create_stream(wanted).await?;
-    let echoed = &stream.cached_info().config;
-    anyhow::ensure!(
-        echoed.subjects == [SUBJECTS] && echoed.duplicate_window == DUPLICATE_WINDOW,
-        "the stream {STREAM} is configured otherwise: {:?}",
-        echoed.subjects
-    );
-    Ok(())
 }
 
 /// Tells other processes that messages for a participant were formed, and hears of theirs.
