@@ -158,7 +158,10 @@ impl Balances {
     }
 
     fn set_current(&self, is_current: bool) {
-        self.0.is_current.store(is_current, Ordering::Relaxed);
+        if self.0.is_current.swap(is_current, Ordering::Relaxed) != is_current {
+            // No new version, but something to tell.
+            self.0.news.send_modify(|_| {});
+        }
         metrics::gauge!("settlement_balances_current").set(f64::from(u8::from(is_current)));
     }
 

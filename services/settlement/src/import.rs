@@ -28,7 +28,7 @@ pub(crate) async fn into_empty(registrar: &Registrar, path: &Path) -> anyhow::Re
         commands.push(command(record).with_context(place)?);
         let balance = record.opening_balance.unwrap_or(Money::ZERO);
         if !balance.is_zero() {
-            openings.push(opening(registrar.id(), record.ispb, balance).with_context(place)?);
+            openings.push(opening(record.ispb, balance).with_context(place)?);
         }
     }
     let imported = registrar.import(&commands, &openings, ORDERED_BY).await;
@@ -65,9 +65,9 @@ fn command(record: &Record) -> anyhow::Result<Command> {
     Ok(Command::Import(new, state))
 }
 
-fn opening(registry: &str, ispb: Ispb, balance: Money) -> anyhow::Result<Order> {
+fn opening(ispb: Ispb, balance: Money) -> anyhow::Result<Order> {
     Ok(Order {
-        id: OrderId::opening(registry, ispb),
+        id: OrderId::opening(ispb),
         ispb,
         amount: Amount::from_centavos(balance.to_i64()).context("opening_balance")?,
         note: Note::parse("opening balance of participants.file").expect("a short text"),

@@ -19,6 +19,8 @@ const SILENT_MAX: Duration = Duration::from_secs(20);
 const SILENT_AS_CALLER_MAX: Duration = Duration::from_secs(5);
 /// Calls of one connection at once.
 const CALLS_MAX: u32 = 64;
+/// How long the TLS of a caller may take: until then nobody knows who it is, and its connection costs a file.
+const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
 /// How long a service may take to let us in.
 const CONNECT_WITHIN: Duration = Duration::from_secs(3);
 
@@ -73,7 +75,8 @@ impl Ends {
     pub fn server(&self) -> Result<Server, Error> {
         let tls = ServerTlsConfig::new()
             .identity(Identity::from_pem(&self.certificate, &self.key))
-            .client_ca_root(Certificate::from_pem(&self.ca));
+            .client_ca_root(Certificate::from_pem(&self.ca))
+            .timeout(HANDSHAKE_WITHIN);
         Ok(Server::builder()
             .tls_config(tls)?
             .http2_keepalive_interval(Some(SILENT_MAX))
@@ -111,7 +114,9 @@ impl Ends {
 /// A listener as the server takes it.
 #[must_use]
 pub fn incoming(listener: tokio::net::TcpListener) -> TcpIncoming {
-    TcpIncoming::from(listener).with_nodelay(Some(true))
+    TcpIncoming::from(listener)
+        .with_nodelay(Some(true))
+        .with_keepalive(Some(SILENT_MAX))
 }
 
 /// The service that calls: the name of its certificate.

@@ -44,7 +44,8 @@ impl Nats {
             ]
             .map(str::to_owned)
             .to_vec(),
-            env: BTreeMap::new(),
+            // Its log is in UTC like all the others, whatever the machine's zone.
+            env: BTreeMap::from([("TZ".to_owned(), "UTC".to_owned())]),
             dir: Some(self.dir.clone()),
             run_as: None,
             stop_signal: Signal::Terminate,

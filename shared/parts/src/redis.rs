@@ -47,7 +47,8 @@ impl Redis {
                 .into_iter()
                 .flat_map(|(key, value)| [key.to_owned(), value.to_owned()])
                 .collect(),
-            env: BTreeMap::new(),
+            // Its log is in UTC like all the others, whatever the machine's zone.
+            env: BTreeMap::from([("TZ".to_owned(), "UTC".to_owned())]),
             dir: Some(self.dir.clone()),
             run_as: None,
             stop_signal: Signal::Terminate,

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use pix_proto::settlement_v1::{Balance, WatchBalancesRequest};
 use serde_json::{Value, json};
 
+use crate::payment::PENDING;
 use crate::place::Place;
 use crate::settlement::{Settlement, refused};
 use crate::signed;
@@ -18,9 +19,16 @@ pub(crate) async fn command(place: &Place, watch: bool, as_json: bool) -> anyhow
     if !as_json {
         outln!("{:<9} {:>18} {:>18}", "ispb", "available", "blocked");
     }
+    let mut is_current;
     loop {
         match balances.message().await {
-            Ok(Some(told)) => told.balances.iter().for_each(|balance| print(balance, as_json)),
+            Ok(Some(told)) => {
+                told.balances.iter().for_each(|balance| print(balance, as_json));
+                if !told.current {
+                    errln!("pix: the SPI is away: these are the balances of before; `pix status` tells more");
+                }
+                is_current = told.current;
+            }
             Ok(None) => {
                 errln!("pix: the settlement service ended its news: it is stopping; ask again when it runs");
                 return Ok(ExitCode::FAILURE);
@@ -28,7 +36,11 @@ pub(crate) async fn command(place: &Place, watch: bool, as_json: bool) -> anyhow
             Err(status) => return Ok(refused(&status)),
         }
         if !watch {
-            return Ok(ExitCode::SUCCESS);
+            return Ok(if is_current {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::from(PENDING)
+            });
         }
     }
 }

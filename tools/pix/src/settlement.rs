@@ -22,6 +22,9 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug)]
 pub(crate) struct Settlement(Channel);
 
+/// A list of all participants: a thousand of them are some 4 MiB.
+const LIST_OCTETS_MAX: usize = 64 * 1024 * 1024;
+
 impl Settlement {
     /// # Errors
     /// When there is no instance here, or it does not run.
@@ -35,7 +38,7 @@ impl Settlement {
     }
 
     pub(crate) fn participants(&self) -> ParticipantsClient<Channel> {
-        ParticipantsClient::new(self.0.clone())
+        ParticipantsClient::new(self.0.clone()).max_decoding_message_size(LIST_OCTETS_MAX)
     }
 
     pub(crate) fn funding(&self) -> FundingClient<Channel> {

@@ -158,6 +158,7 @@ function reais(text) {
   return (text.startsWith("-") ? "−" : "") + "R$ " + whole.replace(/\B(?=(\d{3})+$)/g, group) + point + cents;
 }
 const moment = (iso) => new Date(iso).toLocaleString(LOCALES[lang], { day: "2-digit", month: "2-digit", hour: "2-digit", minute: "2-digit" });
+const instant = (iso) => new Date(iso).toLocaleTimeString(LOCALES[lang], { hour12: false, hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3 });
 const centavos = (text) => BigInt(text.replace(".", ""));
 
 // --- asking the bank
@@ -213,8 +214,14 @@ async function refresh() {
       }
       show();
     } while (again);
+    connected(live);
   } catch (error) {
-    $("live").textContent = why(error);
+    // While the news themselves are lost it says so already.
+    if (live === "live") {
+      $("live").className = "";
+      $("live").textContent = why(error);
+    }
+    setTimeout(refresh, 2000);
   } finally { busy = false; }
 }
 
@@ -325,7 +332,7 @@ function replaceRows(list, rows, empty) {
 function timeline(steps, words) {
   // A newer bank may know more stages than a page that was open before.
   const named = (stage) => (WORDS[`${words}.${stage}`] ? t(`${words}.${stage}`) : stage);
-  return make("ol", {}, ...steps.map((one) => make("li", {}, make("time", { textContent: one.at.slice(11, 23) }), named(one.stage))));
+  return make("ol", {}, ...steps.map((one) => make("li", {}, make("time", { textContent: instant(one.at) }), named(one.stage))));
 }
 
 function showHistory() {

@@ -48,11 +48,11 @@ impl OrderId {
         &self.0
     }
 
-    /// The order of a participant's opening balance. It follows from the registry's name, so that it is one order
-    /// however often the list is taken over (UUID version 8, RFC 9562).
+    /// The order of a participant's opening balance. It follows from the ISPB alone (UUID version 8, RFC 9562): a Conta
+    /// PI is opened once in its life, also when a registry that was lost begins anew beside a book that was not.
     #[must_use]
-    pub fn opening(registry: &str, participant: Ispb) -> Self {
-        let hash = digest(&SHA256, format!("opening/{registry}/{participant}").as_bytes());
+    pub fn opening(participant: Ispb) -> Self {
+        let hash = digest(&SHA256, format!("pix/opening/{participant}").as_bytes());
         let mut raw: [u8; 16] = hash.as_ref()[..16].try_into().expect("SHA-256 has 32 octets");
         raw[6] = raw[6] & 0x0f | 0x80;
         raw[8] = raw[8] & 0x3f | 0x80;

@@ -93,6 +93,7 @@ impl Windows for WindowsService {
             balances: self.balances.clone(),
             stopping: self.stopping.clone(),
             version: None,
+            was_current: false,
         };
         Ok(Response::new(Box::pin(stream::unfold(Some(watcher), next))))
     }
@@ -104,6 +105,7 @@ struct Watcher {
     news: watch::Receiver<u64>,
     stopping: Stopping,
     version: Option<u64>,
+    was_current: bool,
 }
 
 /// What the watcher is told next. It is called when the one before is on its way: one that is slow is told the newest,
@@ -114,11 +116,14 @@ async fn next(watcher: Option<Watcher>) -> Option<(Result<proto::Balances, Statu
         let is_first = watcher.version.is_none();
         watcher.news.borrow_and_update();
         let (version, changed) = watcher.balances.after(watcher.version.unwrap_or(0));
+        let current = watcher.balances.is_current();
         // The first is told although there may be none yet: whoever watches knows that it is heard.
-        if is_first || !changed.is_empty() {
+        if is_first || !changed.is_empty() || current != watcher.was_current {
             watcher.version = Some(version);
+            watcher.was_current = current;
             let told = proto::Balances {
                 balances: changed.iter().map(balance_on_wire).collect(),
+                current,
             };
             return Some((Ok(told), Some(watcher)));
         }
@@ -237,6 +242,7 @@ mod tests {
                 balances: balances.clone(),
                 stopping: stopping.clone(),
                 version: None,
+                was_current: false,
             };
             Box::pin(stream::unfold(Some(watcher), next))
         };

@@ -20,6 +20,8 @@ const NEW: &str = "44444444";
 const ACCOUNT: &str = "100001";
 
 const SOON: Duration = Duration::from_secs(20);
+/// When the SPI gives up on a payment.
+const DEADLINE: Duration = Duration::from_secs(40);
 
 /// Runs `pix`, which succeeds, and reads what it prints for programs.
 async fn told(switch: &Switch, arguments: &[&str]) -> Value {
@@ -253,7 +255,8 @@ async fn a_bank_joins_pays_is_suspended_and_resumed_while_everything_runs() {
     )
     .await;
     assert_eq!(suspended["state"], "SUSPENDED", "{suspended}");
-    eventually("it is refused as receiver", SOON, async || {
+    // One that was decided before the SPI heard of it ends at its deadline, 40 s later.
+    eventually("it is refused as receiver", DEADLINE + SOON, async || {
         let end = pays_it(&format!("suspended-{}", rand_key())).await;
         (end["reason"] == "DS27").then_some(())
     })

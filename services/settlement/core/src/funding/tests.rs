@@ -93,10 +93,9 @@ fn ids_are_uuids_and_those_of_openings_follow_from_registry_and_participant() {
     ] {
         assert_eq!(OrderId::parse(wrong), Err(InvalidOrderId), "{wrong}");
     }
-    let opening = OrderId::opening("one", ispb(A));
-    assert_eq!(opening, OrderId::opening("one", ispb(A)));
-    assert_ne!(opening, OrderId::opening("another", ispb(A)));
-    assert_ne!(opening, OrderId::opening("one", ispb("22222222")));
+    let opening = OrderId::opening(ispb(A));
+    assert_eq!(opening, OrderId::opening(ispb(A)));
+    assert_ne!(opening, OrderId::opening(ispb("22222222")));
     assert_eq!(opening.to_string().as_bytes()[14], b'8');
 }
 
