@@ -18,7 +18,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 use crate::adapters::pg::{self, StoreError, in_time};
-use crate::adapters::pg_funding::{self, Due, Recorded};
+use crate::adapters::pg_funding::{self, Due, Noted, Recorded};
 use crate::registry::Registrar;
 
 /// Orders that are asked for at once, each of another account.
@@ -221,29 +221,44 @@ impl Funder {
         let again_at = now.plus(AGAIN_AFTER);
         match end {
             End::Known(outcome @ Outcome::Refused { .. }) if !is_over(due.unknown_at, now) => {
-                in_time(pg_funding::release(&self.pool, id, due.unknown_at, again_at)).await?;
+                in_time(pg_funding::release(&self.pool, due, due.unknown_at, again_at)).await?;
                 Ok(Some(format!(
                     "{outcome:?}, but an earlier attempt may still arrive"
                 )))
             }
             End::Known(outcome) => {
-                in_time(pg_funding::settle(&self.pool, id, &outcome, now)).await?;
-                let word = match outcome {
-                    Outcome::Done { .. } => "done",
-                    Outcome::Refused { .. } => "refused",
-                };
-                metrics::counter!("settlement_funding_ends_total", "outcome" => word).increment(1);
-                tracing::info!(funding.id = %id, participant = %ispb, outcome = word, "funding came to its end");
+                let noted = in_time(pg_funding::settle(&self.pool, id, &outcome, now)).await?;
+                match noted {
+                    Noted::New => {
+                        let word = match outcome {
+                            Outcome::Done { .. } => "done",
+                            Outcome::Refused { .. } => "refused",
+                        };
+                        metrics::counter!("settlement_funding_ends_total", "outcome" => word).increment(1);
+                        tracing::info!(funding.id = %id, participant = %ispb, outcome = word, "funding came to its end");
+                    }
+                    Noted::Again => {}
+                    Noted::Against(noted) => {
+                        metrics::counter!("settlement_funding_contradictions_total").increment(1);
+                        tracing::error!(
+                            funding.id = %id,
+                            participant = %ispb,
+                            ?noted,
+                            told = ?outcome,
+                            "the SPI tells another end of a funding than is noted, which stays"
+                        );
+                    }
+                }
                 self.ends.send_modify(|ends| *ends += 1);
                 Ok(None)
             }
             End::NotYet(why) => {
-                in_time(pg_funding::release(&self.pool, id, due.unknown_at, again_at)).await?;
+                in_time(pg_funding::release(&self.pool, due, due.unknown_at, again_at)).await?;
                 Ok(Some(why))
             }
             End::Unknown(why) => {
                 metrics::counter!("settlement_funding_unknown_total").increment(1);
-                in_time(pg_funding::release(&self.pool, id, Some(now), again_at)).await?;
+                in_time(pg_funding::release(&self.pool, due, Some(now), again_at)).await?;
                 Ok(Some(why))
             }
         }

@@ -55,6 +55,11 @@ pub(crate) static METRICS: &[Metric] = &[
     )
     .by(&[Label::of("outcome", &["done", "refused"])]),
     Metric::counter(
+        "settlement_funding_contradictions_total",
+        "orders",
+        "Ends of orders that the SPI told otherwise than they are noted.",
+    ),
+    Metric::counter(
         "settlement_funding_unknown_total",
         "attempts",
         "Attempts to fund whose end the SPI did not tell.",

@@ -26,6 +26,19 @@ pub(crate) struct Due {
     pub(crate) ordered_by: String,
     /// The last attempt before this one whose answer is not known.
     pub(crate) unknown_at: Option<Timestamp>,
+    /// Until when nobody else asks for it, which tells this claim from a later one.
+    leased_until: Timestamp,
+}
+
+/// How an outcome that was learned stands to what was noted before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Noted {
+    /// It is the first, and stays.
+    New,
+    /// The same was noted before.
+    Again,
+    /// Another was noted before, and stays.
+    Against(Outcome),
 }
 
 macro_rules! columns {
@@ -133,7 +146,8 @@ pub(crate) async fn pending(pool: &PgPool) -> Result<i64, StoreError> {
     Ok(row.try_get(0)?)
 }
 
-/// Takes the next orders that nobody asks for at `now`, at most one of an account, until `until`. Whatever is taken
+/// Takes the next orders that nobody asks for at `now`, at most one of an account, until `until`: those that waited
+/// longest since they were asked for, so that accounts whose orders come to no end hold up nobody else. Whatever is taken
 /// counts as asked with an unknown end, unless it is [`settle`]d or [`release`]d.
 pub(crate) async fn claim(
     pool: &PgPool,
@@ -146,7 +160,7 @@ pub(crate) async fn claim(
              SELECT p.id, p.unknown_at FROM funding_pending p
              WHERE p.leased_until <= $1
                AND NOT EXISTS (SELECT FROM funding_pending e WHERE e.ispb = p.ispb AND e.number < p.number)
-             ORDER BY p.number LIMIT $3 FOR UPDATE SKIP LOCKED
+             ORDER BY p.leased_until, p.number LIMIT $3 FOR UPDATE SKIP LOCKED
          ), claimed AS (
              UPDATE funding_pending p SET leased_until = $2, unknown_at = $1 FROM due WHERE p.id = due.id
          )
@@ -164,18 +178,19 @@ pub(crate) async fn claim(
             order: order(row)?,
             ordered_by: row.try_get(5)?,
             unknown_at: row.try_get::<Option<OffsetDateTime>, _>(7)?.map(Timestamp::from),
+            leased_until: until,
         })
     };
     rows.iter().map(due).collect()
 }
 
-/// Notes what became of an order. The first outcome stays.
+/// Notes what became of an order. The first outcome stays, and is told when it is another.
 pub(crate) async fn settle(
     pool: &PgPool,
     id: OrderId,
     outcome: &Outcome,
     at: Timestamp,
-) -> Result<(), StoreError> {
+) -> Result<Noted, StoreError> {
     let (state, reason, posting) = match outcome {
         Outcome::Done {
             sequence,
@@ -185,7 +200,7 @@ pub(crate) async fn settle(
         Outcome::Refused { reason } => ("REFUSED", Some(reason.as_str()), None),
     };
     let mut transaction = pg::begin(pool).await?;
-    sqlx::query(
+    let inserted = sqlx::query(
         "INSERT INTO funding_outcome (id, state, at, reason, sequence, batch, available_centavos)
          VALUES ($1::uuid, $2, $3, $4, $5, $6, $7) ON CONFLICT (id) DO NOTHING",
     )
@@ -198,25 +213,38 @@ pub(crate) async fn settle(
     .bind(posting.map(|(_, _, available)| available))
     .execute(&mut *transaction)
     .await?;
+    let noted = match inserted.rows_affected() {
+        0 => match find(&mut transaction, id).await?.and_then(|known| known.outcome) {
+            Some(earlier) if earlier != *outcome => Noted::Against(earlier),
+            _ => Noted::Again,
+        },
+        _ => Noted::New,
+    };
     sqlx::query("DELETE FROM funding_pending WHERE id = $1::uuid")
         .bind(id.to_string())
         .execute(&mut *transaction)
         .await?;
-    transaction.commit().await.map_err(StoreError::Unknown)
+    transaction.commit().await.map_err(StoreError::Unknown)?;
+    Ok(noted)
 }
 
-/// Lets an order be asked for again at `again_at`; `unknown_at` is the last attempt whose answer is not known.
+/// Lets an order be asked for again at `again_at`; `unknown_at` is the last attempt whose answer is not known. Nothing
+/// when somebody else claimed it meanwhile, whose attempt is later.
 pub(crate) async fn release(
     pool: &PgPool,
-    id: OrderId,
+    due: &Due,
     unknown_at: Option<Timestamp>,
     again_at: Timestamp,
 ) -> Result<(), StoreError> {
-    sqlx::query("UPDATE funding_pending SET leased_until = $2, unknown_at = $3 WHERE id = $1::uuid")
-        .bind(id.to_string())
-        .bind(OffsetDateTime::from(again_at))
-        .bind(unknown_at.map(OffsetDateTime::from))
-        .execute(pool)
-        .await?;
+    sqlx::query(
+        "UPDATE funding_pending SET leased_until = $2, unknown_at = $3
+         WHERE id = $1::uuid AND leased_until = $4",
+    )
+    .bind(due.order.id.to_string())
+    .bind(OffsetDateTime::from(again_at))
+    .bind(unknown_at.map(OffsetDateTime::from))
+    .bind(OffsetDateTime::from(due.leased_until))
+    .execute(pool)
+    .await?;
     Ok(())
 }

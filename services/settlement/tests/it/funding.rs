@@ -9,7 +9,9 @@ use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 use crate::spi::{FakeSpi, Manner};
-use crate::support::{A, A_INDIRECT, B, SOON, TestSettlement, UNKNOWN, Urls, indirect, refused, uuid};
+use crate::support::{
+    A, A_INDIRECT, B, SOON, TestSettlement, UNKNOWN, Urls, get_plain, indirect, refused, uuid,
+};
 
 /// A settlement service with A, B and an indirect participant of A, before this SPI.
 async fn start(spi: &FakeSpi) -> TestSettlement {
@@ -283,6 +285,79 @@ async fn orders_of_one_account_keep_their_order_and_others_do_not_wait_for_them(
         (credit.state.as_str(), credit.available_centavos),
         ("DONE", Some(10_000))
     );
+}
+
+#[tokio::test]
+async fn accounts_that_come_to_no_end_starve_nobody() {
+    // As many as are asked for at once.
+    const STUCK: i64 = 8;
+    let spi = FakeSpi::start().await;
+    let settlement = start(&spi).await;
+    let ispbs: Vec<_> = (1..=STUCK).map(|n| format!("9000000{n}")).collect();
+    for ispb in &ispbs {
+        let new = proto::AddRequest {
+            ispb: ispb.clone(),
+            name: format!("Banco {ispb}"),
+            ..proto::AddRequest::default()
+        };
+        settlement.participants().add(new).await.expect("added");
+    }
+    spi.be(Manner::NotYet);
+    let stuck: Vec<_> = ispbs.iter().map(|ispb| order(ispb, 100)).collect();
+    let pending = async |count: i64| {
+        eventually("orders are pending", SOON, || async {
+            (settlement.count("SELECT count(*) FROM funding_pending").await == count).then_some(())
+        })
+        .await;
+    };
+    let stuck = join_all(stuck.iter().map(|order| fund(&settlement, order)));
+    let late = order(B, 100);
+    let (_, done) = tokio::join!(stuck, async {
+        pending(STUCK).await;
+        let (done, ()) = tokio::join!(funded(&settlement, &late), async {
+            eventually("the late one was asked for as well", SOON, || async {
+                spi.asked().iter().any(|asked| asked.account == B).then_some(())
+            })
+            .await;
+            spi.be(Manner::KnowsOnly(B));
+        });
+        done
+    });
+    assert_eq!(done.state, "DONE");
+    pending(STUCK).await;
+}
+
+#[tokio::test]
+async fn another_end_than_the_one_that_is_noted_changes_nothing_and_is_reported() {
+    let spi = FakeSpi::start().await;
+    let settlement = start(&spi).await;
+    spi.be(Manner::NotYet);
+    let credit = order(A, 10_000);
+    let (end, ()) = tokio::join!(funded(&settlement, &credit), async {
+        eventually("it is asked for", SOON, || async {
+            (!spi.asked().is_empty()).then_some(())
+        })
+        .await;
+        // As a process would whose words were from another book.
+        let noted = "INSERT INTO funding_outcome (id, state, at, reason) SELECT id, 'REFUSED', now(), 'no'
+                     FROM funding_pending";
+        let noted = sqlx::query(noted).execute(&mut settlement.owner().await).await;
+        assert_eq!(noted.expect("as owner").rows_affected(), 1);
+        spi.be(Manner::Sound);
+        eventually("it is pending no more", SOON, || async {
+            (settlement.count("SELECT count(*) FROM funding_pending").await == 0).then_some(())
+        })
+        .await;
+    });
+    assert_eq!((end.state.as_str(), end.reason.as_str()), ("REFUSED", "no"));
+    eventually("it is counted", SOON, || async {
+        let metrics = get_plain(settlement.ops, "/metrics").await;
+        metrics
+            .contains("settlement_funding_contradictions_total 1\n")
+            .then_some(())
+    })
+    .await;
+    assert!(settlement.log().contains("another end of a funding"));
 }
 
 #[tokio::test]

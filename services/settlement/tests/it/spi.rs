@@ -25,6 +25,8 @@ pub(crate) enum Manner {
     Unavailable,
     /// It has not heard of the participant.
     NotYet,
+    /// It has heard of this participant alone.
+    KnowsOnly(&'static str),
 }
 
 #[derive(Debug, Default)]
@@ -112,7 +114,10 @@ impl Spi for Serving {
         match book.manner {
             Manner::Unavailable => return Err(Status::unavailable("away")),
             Manner::NotYet => return Err(Status::not_found("no Conta PI")),
-            Manner::Sound | Manner::LosesAnswers => {}
+            Manner::KnowsOnly(known) if asked.account != known => {
+                return Err(Status::not_found("no Conta PI"));
+            }
+            Manner::KnowsOnly(_) | Manner::Sound | Manner::LosesAnswers => {}
         }
         if let Some((account, amount, answer)) = book.fundings.get(&asked.id) {
             return match (account, *amount) == (&asked.account, asked.amount_centavos) {
