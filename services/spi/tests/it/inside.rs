@@ -284,6 +284,7 @@ async fn strangers_are_turned_away_and_readers_only_read() {
     let mut stranger = SpiClient::new(channel.expect("files"));
     assert!(stranger.head(proto::HeadRequest { shard: 0 }).await.is_err());
     assert!(stranger.fund(order(&uuid(1), A, 500)).await.is_err());
+    accounts_are_open(&mut inside_as(&spi, "pix")).await;
     for name in ["pix", "dict", "spi"] {
         let mut reader = inside_as(&spi, name);
         let refused = reader.fund(order(&uuid(1), A, 500)).await.expect_err("no funder");
@@ -369,6 +370,18 @@ async fn snapshot(client: &mut SpiClient<Channel>) -> BTreeMap<String, (i64, i64
     let watch = client.watch_accounts(proto::WatchAccountsRequest {}).await;
     let first = watch.expect("a stream").into_inner().message().await;
     by_account(first.expect("told").expect("not at its end"))
+}
+
+/// Until the book holds what everybody begins with: who is ready has ordered that, and commits it a moment later.
+async fn accounts_are_open(client: &mut SpiClient<Channel>) {
+    eventually("the accounts are open", SOON, || {
+        let mut client = client.clone();
+        async move {
+            let accounts = snapshot(&mut client).await;
+            accounts.keys().eq([A, B, C]).then_some(())
+        }
+    })
+    .await;
 }
 
 fn by_account(told: proto::Accounts) -> BTreeMap<String, (i64, i64)> {
@@ -696,6 +709,7 @@ async fn who_watches_has_all_accounts_and_then_the_newest_of_each() {
     let mut spi = TestSpi::start().await;
     let funder = settlement(&spi);
     let mut client = inside_as(&spi, "pix");
+    accounts_are_open(&mut client).await;
     let watch = client.watch_accounts(proto::WatchAccountsRequest {}).await;
     let mut watch = watch.expect("a stream").into_inner();
     let first = watch.message().await.expect("told").expect("not at its end");
