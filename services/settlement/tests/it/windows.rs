@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use futures::StreamExt as _;
 use pix_proto::settlement_v1 as proto;
 use pix_proto::settlement_v1::windows_client::WindowsClient;
+use pix_runtime::{Clock as _, SystemClock};
 use pix_testkit::{OwnParts, eventually, parts};
 use sqlx::{Connection as _, PgConnection, Row as _};
 use tonic::Code;
@@ -13,8 +14,19 @@ use tonic::transport::Channel;
 use crate::flow::{Postings, TestSpi};
 use crate::support::{A, B, SOON, TestSettlement, Urls, get_plain, refused};
 
-/// A service that follows this SPI, its windows a day long: they end when a test ends them.
+/// Of UTC, in seconds.
+const DAY: i64 = 86_400;
+/// So long before midnight no test of windows of a day begins.
+const DAY_LEFT: i64 = 60;
+
+/// A service that follows this SPI, its windows a day long: they end when a test ends them. They would end by
+/// themselves at midnight in UTC, so a test that might still run by then begins after it.
 async fn follows(spi: &TestSpi, nats: String) -> TestSettlement {
+    eventually("the day does not end soon", 4 * SOON, async || {
+        let second = SystemClock.now().as_micros() / 1_000_000 % DAY;
+        (second < DAY - DAY_LEFT).then_some(())
+    })
+    .await;
     follows_with(spi, nats, &[("window.length", "86400")]).await
 }
 
