@@ -273,7 +273,7 @@ pub(crate) struct ParticipantRevoke {
     #[arg(long)]
     pub(crate) fingerprint: String,
     /// Why, for the audit.
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "pix participant revoke")]
     pub(crate) reason: String,
     /// For programs.
     #[arg(long)]
@@ -286,7 +286,7 @@ pub(crate) struct ParticipantSuspend {
     #[arg(value_name = "ISPB", value_parser = ispb)]
     pub(crate) ispb: Ispb,
     /// Why, for the audit.
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "pix participant suspend")]
     pub(crate) reason: String,
     /// For programs.
     #[arg(long)]
