@@ -200,7 +200,10 @@ async fn a_missing_or_expired_certificate_is_named_with_the_fix() {
     write_expired(&pki, &pki.join("dict"), "signature");
     assert_says(
         home.run(&["doctor"]).await,
-        &["dict/signature.crt expired on 2020-01-31", "makes new ones"],
+        &[
+            "dict/signature.crt expired on 2020-01-31",
+            "makes and registers new ones",
+        ],
     );
 
     let add = |channel: &str| {
