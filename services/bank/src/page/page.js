@@ -192,7 +192,7 @@ const idOf = (account) => `${account.branch}/${account.number}`;
 const current = () => accounts.find((account) => idOf(account) === chosen);
 const from = () => ({ branch: current().branch, number: current().number });
 
-let busy = false, again = false;
+let busy = false, again = false, retry = 0;
 async function refresh() {
   if (busy) { again = true; return; }
   busy = true;
@@ -221,7 +221,9 @@ async function refresh() {
       $("live").className = "";
       $("live").textContent = why(error);
     }
-    setTimeout(refresh, 2000);
+    // One at a time, however often news ask for a look meanwhile.
+    clearTimeout(retry);
+    retry = setTimeout(refresh, 2000);
   } finally { busy = false; }
 }
 
