@@ -78,6 +78,14 @@ pub(crate) enum Verdict {
     Invalid,
 }
 
+/// `pix up` has every step of every payment logged, for who looks at it; a switch of our own logs what services log by
+/// default.
+const LOG_LEVELS: [&str; 3] = [
+    "PIX_DICT_LOG_LEVEL",
+    "PIX_SETTLEMENT_LOG_LEVEL",
+    "PIX_SPI_LOG_LEVEL",
+];
+
 /// Runs it. The switch of our own ends whatever happens.
 pub(crate) async fn bench(wanted: &Wanted) -> anyhow::Result<Verdict> {
     let mut view = View::new();
@@ -85,7 +93,8 @@ pub(crate) async fn bench(wanted: &Wanted) -> anyhow::Result<Verdict> {
         Some(pix) => pix.clone(),
         None => instance::pix_beside_us()?,
     };
-    let (settings, buckets) = buckets(wanted);
+    let (mut settings, buckets) = buckets(wanted);
+    settings.extend(LOG_LEVELS.map(|name| (name.to_owned(), "info".to_owned())));
     let began = Instant::now();
     let instance = match &wanted.attack {
         Some(dir) => Instance::running(pix, dir)?,

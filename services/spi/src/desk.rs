@@ -459,7 +459,8 @@ impl<C: Clock + Clone> Desk<C> {
     /// Searches the tables for what the hand-over in memory may have lost.
     fn launch_sweep(&mut self) {
         if self.sweeping.is_empty() {
-            let from = self.unformed.first().copied().unwrap_or(self.last_outbox_id + 1);
+            // The hand-over is a queue, so what it can lose is its tail: numbers that never arrived here.
+            let from = self.last_outbox_id + 1;
             let pool = self.pool.clone();
             self.sweeping
                 .spawn(async move { pg_delivery::sweep(&pool, from).await });
@@ -468,7 +469,6 @@ impl<C: Clock + Clone> Desk<C> {
 
     fn swept(&mut self, found: Vec<Parcel>) {
         let old = self.clock.now().minus(SWEEP_AGE_MIN);
-        // The hand-over is a queue, so what it can lose is its tail: numbers that never arrived here.
         let lost: Vec<_> = found
             .into_iter()
             .filter(|parcel| parcel.id > self.last_outbox_id && parcel.created_at < old)

@@ -20,6 +20,9 @@ const SLOW: Duration = Duration::from_secs(1);
 
 fn options(url: &str) -> Result<PgConnectOptions, sqlx::Error> {
     Ok(PgConnectOptions::from_str(url)?
+        // Compiling pays for long analyses alone, and a planner that is kept from reading whole tables prices what is
+        // left so high that it compiled our smallest questions.
+        .options([("jit", "off")])
         .log_statements(LevelFilter::Off)
         .log_slow_statements(LevelFilter::Warn, SLOW))
 }

@@ -190,11 +190,15 @@ async fn open(target: &Target) -> Result<(PgConnection, Backend), StoreError> {
     Ok((connection, backend))
 }
 
-/// Keeps the planner on the index paths. A partition that was just made looks empty, and a plan made for an
-/// empty table reads it whole: once it has grown, that is every row for every batch.
+/// Keeps the planner on the index paths, with one plan a statement. A partition that was just made looks empty, and a
+/// plan made for an empty table reads it whole: once it has grown, that is every row for every batch. And planning what a
+/// batch writes costs more than writing a small one.
 pub(crate) async fn index_paths_only(connection: &mut PgConnection) -> Result<(), StoreError> {
     connection
-        .execute("SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off")
+        .execute(
+            "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off;
+             SET plan_cache_mode = force_generic_plan",
+        )
         .await?;
     Ok(())
 }

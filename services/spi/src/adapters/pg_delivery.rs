@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use pix_domain::{EndToEndId, MsgId, Timestamp};
+use sqlx::Row as _;
 use sqlx::postgres::{PgPool, PgRow};
-use sqlx::{Connection as _, Row as _};
 use time::OffsetDateTime;
 
 use spi_core::former::Group;
@@ -13,7 +13,7 @@ use spi_core::outgoing::{Form, Mailbox, Parcel};
 use spi_core::streams::Delivery;
 
 use super::pg::{Exclusive, Lock, StoreError, Target, day, index_paths_only, ispb, parsed, resource_id};
-use super::pg_book::channel;
+use super::pg_book::{channel, column};
 use crate::handed::Times;
 
 /// A message, formed and signed, not yet committed.
@@ -70,8 +70,10 @@ impl DeliveryStore {
         let last: i64 = last.map_or(Ok(0), |row| row.try_get(0))?;
         let rows = sqlx::query(
             "SELECT d.id, d.destination, d.channel, d.resource_id, d.created_at FROM delivery d
-             WHERE d.id >= $1 AND NOT EXISTS (
-                 SELECT 1 FROM confirmation c WHERE c.delivery_day = d.day AND c.delivery_id = d.id)
+             LEFT JOIN LATERAL (
+                 SELECT true AS is_there FROM confirmation c
+                 WHERE c.delivery_day = d.day AND c.delivery_id = d.id LIMIT 1) AS confirmed ON true
+             WHERE d.id >= $1 AND confirmed.is_there IS NULL
              ORDER BY d.id",
         )
         .bind(delivery_from)
@@ -115,87 +117,69 @@ impl DeliveryStore {
         checkpoint: Option<Checkpoint>,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let mut tx = self.pg.connection.begin().await?;
-        if !formed.is_empty() {
-            let text = |f: &dyn Fn(&Formed) -> String| formed.iter().map(f).collect::<Vec<_>>();
-            sqlx::query(
-                "INSERT INTO delivery
-                     (day, id, destination, channel, form, resource_id, message_id, created_at, bytes)
-                 SELECT * FROM UNNEST($1::date[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::bytea[],
-                                      $7::text[], $8::timestamptz[], $9::bytea[])",
-            )
-            .bind(formed.iter().map(|f| day(f.delivery.formed_at)).collect::<Vec<_>>())
-            .bind(formed.iter().map(|f| f.delivery.id).collect::<Vec<_>>())
-            .bind(text(&|f| f.group.mailbox.destination.to_string()))
-            .bind(text(&|f| f.group.mailbox.channel.as_str().to_owned()))
-            .bind(text(&|f| f.group.form.as_str().to_owned()))
-            .bind(formed.iter().map(|f| f.delivery.resource_id.as_bytes().to_vec()).collect::<Vec<_>>())
-            .bind(text(&|f| f.message_id.to_string()))
-            .bind(formed.iter().map(|f| OffsetDateTime::from(f.delivery.formed_at)).collect::<Vec<_>>())
-            .bind(formed.iter().map(|f| f.bytes.to_vec()).collect::<Vec<_>>())
-            .execute(&mut *tx)
-            .await?;
-            let items: Vec<_> = formed
-                .iter()
-                .flat_map(|f| {
-                    f.parcels
-                        .iter()
-                        .zip(0_i16..)
-                        .map(move |(parcel, position)| (f, parcel, position))
-                })
-                .collect();
-            // The key refuses an outbox item that already belongs to a message.
-            sqlx::query(
-                "INSERT INTO delivery_item
-                     (outbox_day, outbox_id, delivery_day, delivery_id, position, end_to_end_id)
-                 SELECT * FROM UNNEST($1::date[], $2::bigint[], $3::date[], $4::bigint[], $5::smallint[], $6::text[])",
-            )
-            .bind(items.iter().map(|(_, (_, created_at, _), _)| day(*created_at)).collect::<Vec<_>>())
-            .bind(items.iter().map(|(_, (id, _, _), _)| *id).collect::<Vec<_>>())
-            .bind(items.iter().map(|(f, ..)| day(f.delivery.formed_at)).collect::<Vec<_>>())
-            .bind(items.iter().map(|(f, ..)| f.delivery.id).collect::<Vec<_>>())
-            .bind(items.iter().map(|(_, _, position)| *position).collect::<Vec<_>>())
-            .bind(items.iter().map(|(_, (_, _, id), _)| id.map(|id| id.to_string())).collect::<Vec<_>>())
-            .execute(&mut *tx)
-            .await?;
-        }
-        if !confirmed.is_empty() {
-            fn noted<T>(of: &[(Delivery, Option<Times>)], what: impl Fn(Times) -> T) -> Vec<Option<T>> {
-                of.iter().map(|(_, times)| times.map(&what)).collect()
-            }
-            sqlx::query(
-                "INSERT INTO confirmation (delivery_day, delivery_id, at, delivered_at, attempts)
-                 SELECT d, i, $3, f, n
-                 FROM UNNEST($1::date[], $2::bigint[], $4::timestamptz[], $5::integer[]) AS q (d, i, f, n)
-                 ON CONFLICT DO NOTHING",
-            )
-            .bind(
-                confirmed
-                    .iter()
-                    .map(|(d, _)| day(d.formed_at))
-                    .collect::<Vec<_>>(),
-            )
-            .bind(confirmed.iter().map(|(d, _)| d.id).collect::<Vec<_>>())
+        let items: Vec<_> = formed
+            .iter()
+            .flat_map(|f| {
+                let parcels = f.parcels.iter().zip(0_i16..);
+                parcels.map(move |(parcel, position)| (f, parcel, position))
+            })
+            .collect();
+        sqlx::query(WRITE)
+            // delivery
+            .bind(column(formed, |f| day(f.delivery.formed_at)))
+            .bind(column(formed, |f| f.delivery.id))
+            .bind(column(formed, |f| f.group.mailbox.destination.as_str()))
+            .bind(column(formed, |f| f.group.mailbox.channel.as_str()))
+            .bind(column(formed, |f| f.group.form.as_str()))
+            .bind(column(formed, |f| &f.delivery.resource_id.as_bytes()[..]))
+            .bind(column(formed, |f| f.message_id.as_str()))
+            .bind(column(formed, |f| OffsetDateTime::from(f.delivery.formed_at)))
+            .bind(column(formed, |f| &f.bytes[..]))
+            // delivery_item
+            .bind(column(&items, |(_, (_, created_at, _), _)| day(*created_at)))
+            .bind(column(&items, |(_, (id, _, _), _)| *id))
+            .bind(column(&items, |(f, ..)| day(f.delivery.formed_at)))
+            .bind(column(&items, |(f, ..)| f.delivery.id))
+            .bind(column(&items, |(_, _, position)| *position))
+            .bind(column(&items, |(_, (_, _, id), _)| {
+                id.as_ref().map(EndToEndId::as_str)
+            }))
+            // confirmation
             .bind(OffsetDateTime::from(now))
-            .bind(noted(confirmed, |t| OffsetDateTime::from(t.first_at)))
-            .bind(noted(confirmed, |t| t.attempts))
-            .execute(&mut *tx)
+            .bind(column(confirmed, |(d, _)| day(d.formed_at)))
+            .bind(column(confirmed, |(d, _)| d.id))
+            .bind(column(confirmed, |(_, t)| {
+                t.map(|t| OffsetDateTime::from(t.first_at))
+            }))
+            .bind(column(confirmed, |(_, t)| t.map(|t| t.attempts)))
+            // delivery_checkpoint
+            .bind(checkpoint.map(|c| c.outbox_from))
+            .bind(checkpoint.map(|c| c.delivery_from))
+            .bind(checkpoint.map(|c| c.last_delivery_id))
+            .execute(&mut self.pg.connection)
             .await?;
-        }
-        if let Some(checkpoint) = checkpoint {
-            sqlx::query(
-                "UPDATE delivery_checkpoint SET outbox_from = $1, delivery_from = $2, last_delivery_id = $3",
-            )
-            .bind(checkpoint.outbox_from)
-            .bind(checkpoint.delivery_from)
-            .bind(checkpoint.last_delivery_id)
-            .execute(&mut *tx)
-            .await?;
-        }
-        tx.commit().await?;
         Ok(())
     }
 }
+
+/// One statement, whose success is the COMMIT. The key of `delivery_item` refuses an outbox item that already belongs to
+/// a message.
+const WRITE: &str = "
+    WITH formed AS (
+        INSERT INTO delivery (day, id, destination, channel, form, resource_id, message_id, created_at, bytes)
+        SELECT UNNEST($1::date[]), UNNEST($2::bigint[]), UNNEST($3::text[]), UNNEST($4::text[]), UNNEST($5::text[]),
+               UNNEST($6::bytea[]), UNNEST($7::text[]), UNNEST($8::timestamptz[]), UNNEST($9::bytea[])
+    ), items AS (
+        INSERT INTO delivery_item (outbox_day, outbox_id, delivery_day, delivery_id, position, end_to_end_id)
+        SELECT UNNEST($10::date[]), UNNEST($11::bigint[]), UNNEST($12::date[]), UNNEST($13::bigint[]),
+               UNNEST($14::smallint[]), UNNEST($15::text[])
+    ), confirmed AS (
+        INSERT INTO confirmation (at, delivery_day, delivery_id, delivered_at, attempts)
+        SELECT $16, UNNEST($17::date[]), UNNEST($18::bigint[]), UNNEST($19::timestamptz[]), UNNEST($20::integer[])
+        ON CONFLICT DO NOTHING
+    )
+    UPDATE delivery_checkpoint SET outbox_from = $21, delivery_from = $22, last_delivery_id = $23
+    WHERE $21::bigint IS NOT NULL";
 
 /// What the sweeper finds: outbox items from `outbox_from` on that belong to no message.
 pub(crate) async fn sweep(pool: &PgPool, outbox_from: i64) -> Result<Vec<Parcel>, StoreError> {
@@ -221,13 +205,18 @@ pub(crate) async fn bodies(pool: &PgPool, deliveries: &[Delivery]) -> Result<Vec
 }
 
 async fn unformed(connection: &mut sqlx::PgConnection, outbox_from: i64) -> Result<Vec<Parcel>, StoreError> {
+    // One look into the index for each item. An anti-join may compare every item with every other.
     let rows = sqlx::query(
         "SELECT o.id, o.destination, o.channel, o.form, o.created_at, o.end_to_end_id,
                 COALESCE(o.fragment, p.transaction)
-         FROM outbox o LEFT JOIN payment p
-           ON o.fragment IS NULL AND p.month = o.month AND p.end_to_end_id = o.end_to_end_id
-         WHERE o.id >= $1 AND NOT EXISTS (
-             SELECT 1 FROM delivery_item i WHERE i.outbox_day = o.day AND i.outbox_id = o.id)
+         FROM outbox o
+         LEFT JOIN LATERAL (
+             SELECT true AS is_there FROM delivery_item i
+             WHERE i.outbox_day = o.day AND i.outbox_id = o.id LIMIT 1) AS formed ON true
+         LEFT JOIN LATERAL (
+             SELECT transaction FROM payment
+             WHERE o.fragment IS NULL AND month = o.month AND end_to_end_id = o.end_to_end_id LIMIT 1) AS p ON true
+         WHERE o.id >= $1 AND formed.is_there IS NULL
          ORDER BY o.id",
     )
     .bind(outbox_from)

@@ -64,7 +64,7 @@ async fn kill_connections_again_and_again_so_that_commits_lose_their_answers() {
 }
 
 #[tokio::test]
-async fn kill_the_answers_of_postgres_so_that_commits_are_unknown() {
+async fn kill_the_conversation_with_postgres_so_that_commits_are_unknown() {
     let database = pix_testkit::empty_database("spi").await;
     let shared = pix_testkit::parts().await;
     let direct = database.url_as("spi_app");
@@ -83,29 +83,35 @@ async fn kill_the_answers_of_postgres_so_that_commits_are_unknown() {
     };
     let mut spi = TestSpi::start_on(urls).await;
     let (a, b) = (spi.bank(A), spi.bank(B));
-    // What is sent arrives, and what is answered does not: cut ever a little later in the conversation, with
-    // steps shorter than the answer to a COMMIT (18 octets), until the cut lies behind its end.
-    let (mut octets, mut payments, mut uncut) = (0, 0_usize, 0);
-    while uncut < 3 {
-        octets += 9;
-        payments += 1;
-        let connections = proxy.connections();
-        proxy.set(Fault::CutAnswerAfter(octets));
-        let message = a.pacs_008(vec![a.order(B, "1.00")]);
-        let mended = async {
-            let cut = async || (proxy.connections() > connections).then_some(());
-            pix_testkit::eventually("the book connects again", SOON, cut).await;
-            proxy.set(Fault::None);
-        };
-        tokio::pin!(mended);
-        let posted = a.post(message);
-        tokio::pin!(posted);
-        tokio::select! {
-            _ = &mut posted => {
+    // Cut ever a little later in the conversation, until the cut lies behind its end. First what is sent arrives and
+    // what is answered does not, with steps shorter than the answer to a COMMIT (18 octets); then the other way.
+    let mut payments = 0_usize;
+    for (fault, step) in [
+        (Fault::CutAnswerAfter as fn(u64) -> Fault, 9),
+        (Fault::CutRequestAfter, 701),
+    ] {
+        let (mut octets, mut uncut) = (0, 0);
+        while uncut < 3 {
+            octets += step;
+            payments += 1;
+            let connections = proxy.connections();
+            proxy.set(fault(octets));
+            let message = a.pacs_008(vec![a.order(B, "1.00")]);
+            let mended = async {
+                let cut = async || (proxy.connections() > connections).then_some(());
+                pix_testkit::eventually("the book connects again", SOON, cut).await;
                 proxy.set(Fault::None);
-                uncut += 1;
+            };
+            tokio::pin!(mended);
+            let posted = a.post(message);
+            tokio::pin!(posted);
+            tokio::select! {
+                _ = &mut posted => {
+                    proxy.set(Fault::None);
+                    uncut += 1;
+                }
+                () = &mut mended => drop(posted.await),
             }
-            () = &mut mended => drop(posted.await),
         }
     }
     let (mut from_a, mut from_b) = (a.reader(), b.reader());
