@@ -39,6 +39,8 @@ const PROBE_EVERY: Duration = Duration::from_millis(100);
 const PROBES_PER_DEBTS: u32 = 10;
 /// Levels told to Redis at once: it does that well within the time of an answer.
 const TOLD_AT_ONCE: usize = 100;
+/// Orders told to Redis at once: most are of no lookup, and it looks at some hundred within a millisecond.
+const CREDITED_AT_ONCE: usize = 256;
 /// Lookups told to Redis at once.
 const NOTES_AT_ONCE: usize = 32;
 /// How long the first look at Redis may take: it has to connect.
@@ -230,23 +232,32 @@ impl Buckets {
     ///
     /// # Errors
     /// [`NotNow`] when that cannot be known.
-    pub(crate) async fn credit(&self, end_to_end_id: EndToEndId, payer: TaxId) -> Result<(), NotNow> {
+    pub(crate) async fn credit(&self, orders: &[(EndToEndId, TaxId)]) -> Result<(), NotNow> {
         let inner = &self.0;
-        let marker = {
-            let mut state = inner.state();
-            if state.local.has_notes(&end_to_end_id) {
-                return Err(NotNow); // Redis is about to be told of them
-            }
-            state.here.clone().ok_or(NotNow)?
+        let (marker, known): (_, Vec<_>) = {
+            let state = &mut *inner.state();
+            let marker = state.here.clone().ok_or(NotNow)?;
+            // Of the others Redis is about to be told.
+            let known = orders.iter().filter(|(id, _)| !state.local.has_notes(id));
+            (marker, known.copied().collect())
         };
-        let lookup = Lookup { end_to_end_id, payer };
-        let credited = inner.redis.credit(&marker, lookup, now_ms(&*inner.clock)).await;
-        let credited = credited.map_err(|away| {
-            inner.lose(&away);
-            NotNow
-        })?;
-        metrics::counter!("dict_bucket_credits_total").increment(u64::try_from(credited).unwrap_or(0));
-        Ok(())
+        for some in known.chunks(CREDITED_AT_ONCE) {
+            let lookups: Vec<_> = some
+                .iter()
+                .map(|&(end_to_end_id, payer)| Lookup { end_to_end_id, payer })
+                .collect();
+            let credited = inner.redis.credit(&marker, &lookups, now_ms(&*inner.clock)).await;
+            let credited = credited.map_err(|away| {
+                inner.lose(&away);
+                NotNow
+            })?;
+            metrics::counter!("dict_bucket_credits_total").increment(u64::try_from(credited).unwrap_or(0));
+        }
+        if known.len() < orders.len() {
+            Err(NotNow)
+        } else {
+            Ok(())
+        }
     }
 
     /// Every policy of a participant and what its bucket holds.

@@ -5,7 +5,6 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use futures::StreamExt as _;
 use pix_runtime::Stopping;
 use sqlx::{PgPool, Row as _};
 
@@ -15,8 +14,6 @@ use crate::buckets::{Buckets, NotNow};
 
 /// How long before a topic is tried again: NATS is away, or the SPI has made no stream yet.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
-/// Orders credited at once.
-const CREDITS_AT_ONCE: usize = 16;
 /// How often what is of no use any more is removed.
 const SWEEP_EVERY: Duration = Duration::from_secs(3600);
 /// How long it is remembered which batches were counted: the SPI's stream keeps 7 days.
@@ -76,51 +73,37 @@ impl Ears {
             if std::mem::take(failing) {
                 tracing::info!(?topic, "what the SPI tells is heard again");
             }
-            let mut wait = false;
+            // All that came together has its effect together.
+            let handled = match topic {
+                Topic::Orders => credit(&self.buckets, &events).await,
+                Topic::Settlements => count(&self.pool, &events).await,
+            };
             for event in &events {
-                let handled = match topic {
-                    Topic::Orders => credit(&self.buckets, event).await,
-                    Topic::Settlements => count(&self.pool, event).await,
-                };
                 match handled {
                     Handled::Done => event.done().await,
-                    Handled::Again => {
-                        wait = true;
-                        event.again().await;
-                    }
+                    Handled::Again => event.again().await,
                 }
             }
-            if wait {
+            if let Handled::Again = handled {
                 tokio::time::sleep(RETRY_AFTER).await;
             }
         }
     }
 }
 
-async fn credit(buckets: &Buckets, event: &Event) -> Handled {
-    let orders = match event.orders() {
-        Ok(orders) => orders,
-        Err(error) => return unreadable(&error),
-    };
-    let credits = orders.into_iter().map(|(id, payer)| {
-        let buckets = buckets.clone();
-        async move { buckets.credit(id, payer).await }
-    });
-    let mut credits = futures::stream::iter(credits).buffer_unordered(CREDITS_AT_ONCE);
-    let mut handled = Handled::Done;
-    while let Some(credited) = credits.next().await {
-        if credited == Err(NotNow) {
-            handled = Handled::Again;
-        }
+async fn credit(buckets: &Buckets, events: &[Event]) -> Handled {
+    let orders: Vec<_> = readable(events, Event::orders).flatten().collect();
+    match buckets.credit(&orders).await {
+        Ok(()) => Handled::Done,
+        Err(NotNow) => Handled::Again,
     }
-    handled
 }
 
-async fn count(pool: &PgPool, event: &Event) -> Handled {
-    let settled = match event.settled() {
-        Ok(settled) => settled,
-        Err(error) => return unreadable(&error),
-    };
+async fn count(pool: &PgPool, events: &[Event]) -> Handled {
+    let settled: Vec<_> = readable(events, Event::settled).collect();
+    if settled.is_empty() {
+        return Handled::Done;
+    }
     match pg_statistics::count(pool, &settled).await {
         Ok(_) => Handled::Done,
         Err(error) => {
@@ -130,14 +113,19 @@ async fn count(pool: &PgPool, event: &Event) -> Handled {
     }
 }
 
-/// It would come again for ever.
-fn unreadable(error: &anyhow::Error) -> Handled {
-    metrics::counter!("dict_unreadable_events_total").increment(1);
-    tracing::error!(
-        error = format!("{error:#}"),
-        "an event of the SPI cannot be read; it is left out"
-    );
-    Handled::Done
+/// What they tell. One that cannot be read would come again for ever: it is left out.
+fn readable<T>(events: &[Event], read: impl Fn(&Event) -> anyhow::Result<T>) -> impl Iterator<Item = T> {
+    events.iter().filter_map(move |event| {
+        let told = read(event);
+        if let Err(error) = &told {
+            metrics::counter!("dict_unreadable_events_total").increment(1);
+            tracing::error!(
+                error = format!("{error:#}"),
+                "an event of the SPI cannot be read; it is left out"
+            );
+        }
+        told.ok()
+    })
 }
 
 /// Removes debts that were paid and batches that cannot come again.

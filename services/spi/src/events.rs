@@ -16,6 +16,10 @@ use crate::adapters::pg_events;
 
 /// How long a round of publishing may take.
 const PUBLISH_WITHIN: Duration = Duration::from_secs(10);
+/// Between rounds: whatever happens meanwhile shares the next one, with its question and its cursor's COMMIT.
+const ROUND_EVERY: Duration = Duration::from_millis(50);
+/// How often it is noted up to where they are published. A relay that starts anew tells the rest once more.
+const NOTE_EVERY: Duration = Duration::from_secs(1);
 /// How often the table is looked at without being told: NATS may have been away.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -110,58 +114,94 @@ pub(crate) fn of(batch: &Batch) -> Vec<Event> {
 pub(crate) async fn relay(pool: PgPool, publisher: Publisher, told: Arc<Notify>, stopping: Stopping) {
     let mut failing = false;
     let mut seen: Option<Instant> = None;
+    let mut place = Place::default();
     loop {
         let round = async {
             if seen.is_none_or(|seen| seen.elapsed() >= LOOK_EVERY) {
-                let rewind = async |span| pg_events::rewind(&pool, span).await;
+                let rewind = async |span| {
+                    place = Place::default();
+                    pg_events::rewind(&pool, span).await
+                };
                 publisher.keep_stream(rewind).await?;
                 seen = Some(Instant::now());
             }
-            publish_next(&pool, &publisher).await
+            publish_next(&pool, &publisher, &mut place).await
         };
         let published = tokio::select! {
-            () = stopping.stopped() => return,
-            published = tokio::time::timeout(PUBLISH_WITHIN, round) => published,
+            () = stopping.stopped() => None,
+            published = tokio::time::timeout(PUBLISH_WITHIN, round) => Some(published),
         };
-        let failure = match published {
-            Ok(Ok(0)) => None,
-            Ok(Ok(_)) => {
+        let pause = match published {
+            None => return,
+            Some(Ok(Ok(0))) => LOOK_EVERY,
+            Some(Ok(Ok(_))) => {
                 failing = false;
-                continue;
+                ROUND_EVERY
             }
-            Ok(Err(error)) => Some(format!("{error:#}")),
-            Err(_) => Some("no acknowledgement in time".to_owned()),
+            Some(failed) => {
+                let error = match failed {
+                    Ok(Err(error)) => format!("{error:#}"),
+                    _ => "no acknowledgement in time".to_owned(),
+                };
+                metrics::counter!("spi_event_failures_total").increment(1);
+                if !failing {
+                    tracing::warn!(error, "events wait until NATS and Postgres are there");
+                }
+                failing = true;
+                seen = None;
+                place = Place::default();
+                LOOK_EVERY
+            }
         };
-        if let Some(error) = failure {
-            metrics::counter!("spi_event_failures_total").increment(1);
-            if !failing {
-                tracing::warn!(error, "events wait until NATS and Postgres are there");
+        let told = async {
+            if pause == LOOK_EVERY {
+                told.notified().await;
+            } else {
+                std::future::pending().await
             }
-            failing = true;
-            seen = None;
-        }
+        };
         tokio::select! {
             () = stopping.stopped() => return,
-            () = told.notified() => {}
-            () = tokio::time::sleep(LOOK_EVERY) => {}
+            () = told => {}
+            () = tokio::time::sleep(pause) => {}
         }
     }
 }
 
-async fn publish_next(pool: &PgPool, publisher: &Publisher) -> anyhow::Result<usize> {
-    let events = pg_events::unpublished(pool).await?;
-    let Some(last) = events.last().map(|event| event.id) else {
-        return Ok(0);
-    };
-    let mut acknowledgements = Vec::with_capacity(events.len());
+/// Up to where events are published; by the table unless it is known.
+#[derive(Default)]
+struct Place {
+    published: Option<i64>,
+    noted: Option<(i64, Instant)>,
+}
+
+impl Place {
+    /// What has to be noted now, if anything: not each round, and not again.
+    fn due(&self) -> Option<i64> {
+        let is_old = |(_, at): (i64, Instant)| at.elapsed() >= NOTE_EVERY;
+        let is_new = |number: &i64| self.noted.is_none_or(|(noted, _)| noted != *number);
+        self.published
+            .filter(is_new)
+            .filter(|_| self.noted.is_none_or(is_old))
+    }
+}
+
+async fn publish_next(pool: &PgPool, publisher: &Publisher, place: &mut Place) -> anyhow::Result<usize> {
+    let events = pg_events::unpublished(pool, place.published).await?;
     let count = events.len();
+    let mut acknowledgements = Vec::with_capacity(count);
+    let last = events.last().map(|event| event.id);
     for event in events {
         acknowledgements.push(publisher.publish(event).await?);
     }
     for acknowledgement in acknowledgements {
         acknowledgement.await?;
     }
-    pg_events::published(pool, last).await?;
+    place.published = last.or(place.published);
+    if let Some(number) = place.due() {
+        pg_events::published(pool, number).await?;
+        place.noted = Some((number, Instant::now()));
+    }
     metrics::counter!("spi_events_published_total").increment(count as u64);
     Ok(count)
 }
@@ -225,7 +265,8 @@ mod tests {
             happen(&pool, batch, days_ago).await;
         }
         let (switch, stopping) = StopSwitch::new();
-        let publisher = Publisher::new(client.clone());
+        let book = crate::adapters::pg_settlements::book_name(&pool).await;
+        let publisher = Publisher::new(client.clone(), book.expect("it has a name"));
         let task = tokio::spawn(relay(pool.clone(), publisher, Arc::new(Notify::new()), stopping));
         assert_eq!(kept(&client, 3).await.len(), 3);
 

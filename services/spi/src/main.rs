@@ -137,6 +137,7 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
         .context("nats.url is not a URL of NATS")?;
     let redis = pix_runtime::redis::connect(&config.redis_url, pix_runtime::redis::ANSWER_WITHIN)
         .context("redis.url is not a URL of Redis")?;
+    let book_name = pg_settlements::book_name(&pool).await?;
     let (hits, bodies) = (Hits::new(redis), Bodies::new(pool.clone()));
     let (wakeups, telling) = Wakeups::new(nats.clone());
     let told = Arc::new(Notify::new());
@@ -199,7 +200,12 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
     );
     lifecycle.spawn(
         "events",
-        events::relay(pool.clone(), Publisher::new(nats), told, stopping.clone()),
+        events::relay(
+            pool.clone(),
+            Publisher::new(nats, book_name.clone()),
+            told,
+            stopping.clone(),
+        ),
     );
     lifecycle.spawn("wake-ups", wakeups.clone().listen(woken_tx, stopping.clone()));
     lifecycle.spawn("wake-ups told", wakeups.tell(telling, stopping.clone()));
@@ -246,7 +252,7 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
         .await
         .context("cannot reach Postgres")?;
     let inside = grpc::Inside {
-        name: pg_settlements::book_name(&inside_pool).await?,
+        name: book_name,
         book: book_tx.clone(),
         standing: standing_rx,
         pool: inside_pool,

@@ -18,6 +18,7 @@ const RETRY_MAX: Duration = Duration::from_secs(1);
 pub async fn connect(service: &str, url: &str) -> Result<Client, async_nats::ConnectError> {
     ConnectOptions::new()
         .name(service)
+        .no_echo() // what we tell is for others
         .retry_on_initial_connect()
         .max_reconnects(None)
         .connection_timeout(CONNECT_WITHIN)

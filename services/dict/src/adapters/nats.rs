@@ -24,7 +24,7 @@ const AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// A consumer that nobody asks for so long is gone, and with it the database that it is named for.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Events fetched at once.
-const FETCH_MAX: usize = 32;
+const FETCH_MAX: usize = 64;
 /// How long a fetch waits for the first.
 const FETCH_WITHIN: Duration = Duration::from_secs(1);
 

@@ -12,6 +12,7 @@ use time::OffsetDateTime;
 use super::pg::StoreError;
 
 /// A batch of settlements that the SPI told of.
+#[derive(Clone)]
 pub(crate) struct Settled {
     /// Names the book.
     pub(crate) source: String,
@@ -35,56 +36,89 @@ pub(crate) struct Figures {
     pub(crate) accounts_of_key: Windowed,
 }
 
-/// Counts a batch, unless it was counted before.
-pub(crate) async fn count(pool: &PgPool, settled: &Settled) -> Result<bool, StoreError> {
+/// Counts batches in one transaction, but for those that were counted before. Tells how many were new.
+pub(crate) async fn count(pool: &PgPool, batches: &[Settled]) -> Result<usize, StoreError> {
+    // Each once, and in one order everywhere: two processes that count at once wait for each other, and never both.
+    let batches: BTreeMap<_, _> = batches
+        .iter()
+        .map(|settled| ((settled.source.as_str(), settled.shard, settled.batch), settled))
+        .collect();
     let mut tx = pool.begin().await?;
     let new = sqlx::query(
-        "INSERT INTO settled_batch (source, shard, batch, decided_at) VALUES ($1, $2, $3, $4)
-         ON CONFLICT DO NOTHING",
+        "INSERT INTO settled_batch (source, shard, batch, decided_at)
+         SELECT * FROM UNNEST($1::text[], $2::int[], $3::bigint[], $4::timestamptz[])
+         ON CONFLICT DO NOTHING RETURNING source, shard, batch",
     )
-    .bind(&settled.source)
-    .bind(settled.shard)
-    .bind(settled.batch)
-    .bind(OffsetDateTime::from(settled.decided_at))
-    .execute(&mut *tx)
+    .bind(batches.keys().map(|(source, ..)| *source).collect::<Vec<_>>())
+    .bind(batches.keys().map(|(_, shard, _)| *shard).collect::<Vec<_>>())
+    .bind(batches.keys().map(|(.., batch)| *batch).collect::<Vec<_>>())
+    .bind(
+        batches
+            .values()
+            .map(|settled| OffsetDateTime::from(settled.decided_at))
+            .collect::<Vec<_>>(),
+    )
+    .fetch_all(&mut *tx)
     .await?;
-    if new.rows_affected() == 0 {
-        return Ok(false);
+    if new.is_empty() {
+        return Ok(0);
     }
-    let day = Day::of(settled.decided_at).get();
-    // In one order everywhere: two processes that count at once wait for each other, and never both.
-    let (persons, counts) = counted(settled.persons.iter().map(TaxId::as_str));
+    let mut counted = Vec::with_capacity(new.len());
+    for row in &new {
+        let key = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+        let settled = batches.get(&key).copied();
+        counted.push(settled.ok_or_else(|| StoreError::Corrupt {
+            table: "settled_batch",
+            what: "a batch that nobody told of".to_owned(),
+        })?);
+    }
+    let days = || {
+        counted
+            .iter()
+            .map(|settled| (Day::of(settled.decided_at).get(), settled))
+    };
+    let persons = days().flat_map(|(day, settled)| {
+        let persons = settled.persons.iter();
+        persons.map(move |person| (person.as_str(), day))
+    });
+    let (persons, counts) = counts(persons);
+    let (persons, person_days): (Vec<_>, Vec<_>) = persons.into_iter().unzip();
     sqlx::query(
         "INSERT INTO settled_to_person AS s (tax_id, day, count)
-         SELECT q.tax_id, date '1970-01-01' + $1::int, q.count FROM UNNEST($2::text[], $3::bigint[]) AS q (tax_id, count)
+         SELECT q.tax_id, date '1970-01-01' + q.day, q.count
+         FROM UNNEST($1::text[], $2::int[], $3::bigint[]) AS q (tax_id, day, count)
          ON CONFLICT (tax_id, day) DO UPDATE SET count = s.count + EXCLUDED.count",
     )
-    .bind(day)
     .bind(persons)
+    .bind(person_days)
     .bind(counts)
     .execute(&mut *tx)
     .await?;
-    let keys = settled.keys.iter().map(|key| (key.kind().as_str(), key.as_str()));
-    let (keys, counts) = counted(keys);
-    let (kinds, keys): (Vec<_>, Vec<_>) = keys.into_iter().unzip();
-    sqlx::query(
-        "INSERT INTO settled_to_key AS s (key_type, key, day, count)
-         SELECT q.key_type, q.key, date '1970-01-01' + $1::int, q.count
-         FROM UNNEST($2::text[], $3::text[], $4::bigint[]) AS q (key_type, key, count)
-         ON CONFLICT (key_type, key, day) DO UPDATE SET count = s.count + EXCLUDED.count",
-    )
-    .bind(day)
-    .bind(kinds)
-    .bind(keys)
-    .bind(counts)
-    .execute(&mut *tx)
-    .await?;
+    let keys = days().flat_map(|(day, settled)| {
+        let keys = settled.keys.iter();
+        keys.map(move |key| (key.kind().as_str(), key.as_str(), day))
+    });
+    let (keys, counts) = self::counts(keys);
+    if !keys.is_empty() {
+        sqlx::query(
+            "INSERT INTO settled_to_key AS s (key_type, key, day, count)
+             SELECT q.key_type, q.key, date '1970-01-01' + q.day, q.count
+             FROM UNNEST($1::text[], $2::text[], $3::int[], $4::bigint[]) AS q (key_type, key, day, count)
+             ON CONFLICT (key_type, key, day) DO UPDATE SET count = s.count + EXCLUDED.count",
+        )
+        .bind(keys.iter().map(|(kind, ..)| *kind).collect::<Vec<_>>())
+        .bind(keys.iter().map(|(_, key, _)| *key).collect::<Vec<_>>())
+        .bind(keys.iter().map(|(.., day)| *day).collect::<Vec<_>>())
+        .bind(counts)
+        .execute(&mut *tx)
+        .await?;
+    }
     tx.commit().await?;
-    Ok(true)
+    Ok(new.len())
 }
 
 /// Each value once, in order, and how often it was there.
-fn counted<T: Ord>(values: impl Iterator<Item = T>) -> (Vec<T>, Vec<i64>) {
+fn counts<T: Ord>(values: impl Iterator<Item = T>) -> (Vec<T>, Vec<i64>) {
     let mut counts = BTreeMap::new();
     for value in values {
         *counts.entry(value).or_insert(0) += 1;

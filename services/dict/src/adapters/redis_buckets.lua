@@ -2,11 +2,12 @@
 -- a whole one below 2^53, where doubles are exact.
 --
 -- KEYS: 1 the marker, '<since when levels are lost, in ms> <name of this filling>', 2 lookups of one EndToEndId,
---       3.. buckets
+--       3.. buckets; of credit: 2.. lookups, each of one EndToEndId
 -- ARGV: 1 mode, 2 now in ms, 3 the marker that the process knows, 4 payer of the lookup ('' for none), 5 life of a
 --       lookup in ms, then of each bucket
 --       tokens, period in ms, capacity, change, credit          of take, change and peek
 --       tokens, period in ms, capacity, units, at ms, whether the teller is sure (1, else 0)   of lower
+--       ARGV 6.. of credit: the payers, one for each of the lookups
 --
 -- Modes: take    adds the changes when every bucket holds a token, and holds what an order will credit
 --        change  adds the changes; what is given back wholly (a credit is named) is held no more
@@ -14,7 +15,7 @@
 --        lower   makes a level the one given, where that is lower, or where none is stored and the teller is sure
 --        note    holds what an order will credit, unless that is known; ARGV 6.. are tokens, period in ms,
 --                capacity, credit, lookups that hold it
---        credit  adds, once, what the lookups of this payer hold
+--        credit  adds, once, what the lookups of these payers hold
 --
 -- Answer: {-1} when the store is not the one that the process knows, else {done, units, at, units, at, ...}
 local marker = redis.call('GET', KEYS[1])
@@ -95,18 +96,20 @@ end
 
 if mode == 'credit' then
     local credited = 0
-    local noted = redis.call('HGETALL', KEYS[2])
-    for i = 1, #noted, 2 do
-        local field, value = noted[i], noted[i + 1]
-        local of, key = string.match(field, '^(%w+)|(.+)$')
-        local tokens, period, capacity, credit = string.match(value, '^(%d+) (%d+) (%d+) (%d+) %d+$')
-        if of == payer and tokens then
-            local rate = rate_of(tokens, period, capacity)
-            local level = read(key, rate)
-            add(level, rate, tonumber(credit))
-            write(key, rate, level)
-            redis.call('HSET', KEYS[2], field, '-')
-            credited = credited + 1
+    for nth = 2, #KEYS do
+        local noted = redis.call('HGETALL', KEYS[nth])
+        for i = 1, #noted, 2 do
+            local field, value = noted[i], noted[i + 1]
+            local of, key = string.match(field, '^(%w+)|(.+)$')
+            local tokens, period, capacity, credit = string.match(value, '^(%d+) (%d+) (%d+) (%d+) %d+$')
+            if of == ARGV[4 + nth] and tokens then
+                local rate = rate_of(tokens, period, capacity)
+                local level = read(key, rate)
+                add(level, rate, tonumber(credit))
+                write(key, rate, level)
+                redis.call('HSET', KEYS[nth], field, '-')
+                credited = credited + 1
+            end
         end
     end
     return { credited }

@@ -165,9 +165,15 @@ impl RedisBuckets {
         self.call(&call).await.map(drop)
     }
 
-    /// Adds what lookups with this EndToEndId and payer hold, once; tells to how many buckets.
-    pub(crate) async fn credit(&self, marker: &str, lookup: Lookup, now_ms: i64) -> Result<i64, Away> {
-        let call = self.begin(marker, "credit", Some(lookup), now_ms);
+    /// Adds what lookups with these EndToEndIds and payers hold, once; tells to how many buckets.
+    pub(crate) async fn credit(&self, marker: &str, lookups: &[Lookup], now_ms: i64) -> Result<i64, Away> {
+        let mut call = self.script.prepare_invoke();
+        call.key(self.marker());
+        call.arg("credit").arg(now_ms).arg(marker).arg("").arg("");
+        for lookup in lookups {
+            call.key(self.lookup(&lookup.end_to_end_id));
+            call.arg(self.name(&lookup.payer));
+        }
         let answer = self.call(&call).await?;
         answer.first().copied().ok_or(Away::Nonsense)
     }

@@ -309,23 +309,23 @@ async fn an_order_credits_once_and_only_its_payer() {
         (tokens(&buckets).await, participants_tokens(&buckets, US).await),
         (78, 45)
     );
-    buckets.credit(id(1), payer(COMPANY)).await.expect("here");
-    buckets.credit(id(9), payer(PERSON)).await.expect("here");
+    buckets.credit(&[(id(1), payer(COMPANY))]).await.expect("here");
+    buckets.credit(&[(id(9), payer(PERSON))]).await.expect("here");
     assert_eq!(tokens(&buckets).await, 78, "another payer, another order");
     for _ in 0..3 {
-        buckets.credit(id(1), payer(PERSON)).await.expect("here");
+        buckets.credit(&[(id(1), payer(PERSON))]).await.expect("here");
         assert_eq!(tokens(&buckets).await, 79, "once, however often it is told");
     }
     look_up(&buckets, &lookup(1), 200).await.expect("enough");
-    buckets.credit(id(1), payer(PERSON)).await.expect("here");
+    buckets.credit(&[(id(1), payer(PERSON))]).await.expect("here");
     assert_eq!(tokens(&buckets).await, 78, "nor for a lookup after it");
-    buckets.credit(id(2), payer(PERSON)).await.expect("here");
+    buckets.credit(&[(id(2), payer(PERSON))]).await.expect("here");
     assert_eq!(
         tokens(&buckets).await,
         79,
         "a lookup that found nothing counts as one"
     );
-    buckets.credit(id(3), payer(PERSON)).await.expect("here");
+    buckets.credit(&[(id(3), payer(PERSON))]).await.expect("here");
     assert_eq!(tokens(&buckets).await, 79, "one that was given back does not");
     assert_eq!(participants_tokens(&buckets, US).await, 45 - 1 + 2);
 }
@@ -341,13 +341,13 @@ async fn an_order_credits_initiator_and_payers_bank_and_companies_twice() {
                 .expect("enough");
         }
     }
-    buckets.credit(id(1), payer(COMPANY)).await.expect("here");
+    buckets.credit(&[(id(1), payer(COMPANY))]).await.expect("here");
     for participant in [US, OTHERS] {
         assert_eq!(tokens_of(&buckets, participant, COMPANY).await, 999, "997 and 2");
         assert_eq!(participants_tokens(&buckets, participant).await, 48);
     }
     for n in 2..=3 {
-        buckets.credit(id(n), payer(COMPANY)).await.expect("here");
+        buckets.credit(&[(id(n), payer(COMPANY))]).await.expect("here");
     }
     assert_eq!(tokens_of(&buckets, US, COMPANY).await, 1000, "full is full");
 }
@@ -367,14 +367,14 @@ async fn kill_redis_and_levels_go_on_from_the_last_known() {
     assert_eq!(tokens(&buckets).await, 12);
     let unknown = tokens_of(&buckets, OTHERS, PERSON).await;
     assert_eq!(unknown, 10 + 2, "a tenth when Redis went, and a minute");
-    assert_eq!(buckets.credit(id(1), payer(PERSON)).await, Err(NotNow));
+    assert_eq!(buckets.credit(&[(id(1), payer(PERSON))]).await, Err(NotNow));
 
     // What Redis kept is there again, and what happened since is told to it: another process sees it.
     parts.redis_process.start().await;
     back(&buckets).await;
     assert_eq!(tokens(&buckets).await, 12);
     assert_eq!(tokens(&stand.start().await).await, 12);
-    buckets.credit(id(1), payer(PERSON)).await.expect("here");
+    buckets.credit(&[(id(1), payer(PERSON))]).await.expect("here");
     assert_eq!(tokens(&buckets).await, 13, "the lookup was noted in the process");
     assert_eq!(
         tokens_of(&buckets, OTHERS, PERSON).await,
@@ -586,14 +586,14 @@ async fn a_lookup_admitted_without_redis_is_credited_by_any_process_once() {
         look_up(&one, &lookup(n), 200).await.expect("enough");
     }
     look_up(&one, &lookup(4), 500).await.expect("enough");
-    assert_eq!(one.credit(id(1), payer(PERSON)).await, Err(NotNow));
+    assert_eq!(one.credit(&[(id(1), payer(PERSON))]).await, Err(NotNow));
     proxy.set(Fault::None);
     back(&one).await;
     assert_eq!(tokens(&other).await, 27);
     for _ in 0..2 {
         for n in 1..=4 {
-            other.credit(id(n), payer(PERSON)).await.expect("here");
-            one.credit(id(n), payer(PERSON)).await.expect("here");
+            other.credit(&[(id(n), payer(PERSON))]).await.expect("here");
+            one.credit(&[(id(n), payer(PERSON))]).await.expect("here");
         }
         assert_eq!(tokens(&other).await, 30, "three lookups, three orders");
     }
@@ -627,10 +627,16 @@ async fn two_lookups_of_one_order_hold_its_credit_together() {
         let other = buckets.admit(&ask).await.expect("enough");
         buckets.settle(one, first).await;
         buckets.settle(other, second).await;
-        buckets.credit(id(n as u128), payer(PERSON)).await.expect("here");
+        buckets
+            .credit(&[(id(n as u128), payer(PERSON))])
+            .await
+            .expect("here");
         assert_eq!(tokens(&buckets).await, left, "{first} {second}");
         look_up(&buckets, &ask, 200).await.expect("enough");
-        buckets.credit(id(n as u128), payer(PERSON)).await.expect("here");
+        buckets
+            .credit(&[(id(n as u128), payer(PERSON))])
+            .await
+            .expect("here");
         let again = if second == 500 { 100 } else { 99 };
         assert_eq!(tokens(&buckets).await, again, "a credit that was held was spent");
         stand.clock.advance(MINUTE);

@@ -27,13 +27,18 @@ const WAKEUPS_MAX: usize = 64;
 /// Where hand-overs between processes are told: `pix.out.<ispb>`, ids only.
 const WAKEUP_PREFIX: &str = "pix.out.";
 
-/// Publishes events.
+/// Publishes the events of one book.
 #[derive(Clone)]
-pub(crate) struct Publisher(EventStream);
+pub(crate) struct Publisher {
+    stream: EventStream,
+    /// Names the database that numbers the batches.
+    book: String,
+}
 
 impl Publisher {
-    pub(crate) fn new(client: async_nats::Client) -> Self {
-        Self(EventStream::new(client, STREAM, SUBJECTS))
+    pub(crate) fn new(client: async_nats::Client, book: String) -> Self {
+        let stream = EventStream::new(client, STREAM, SUBJECTS);
+        Self { stream, book }
     }
 
     /// Makes the stream when it is missing, as it is once NATS lost its store, and checks what the server made of it.
@@ -46,10 +51,10 @@ impl Publisher {
     where
         anyhow::Error: From<E>,
     {
-        if !self.0.exists().await? {
+        if !self.stream.exists().await? {
             rewind(KEEP).await?;
         }
-        Ok(self.0.ensure().await?)
+        Ok(self.stream.ensure().await?)
     }
 
     /// Sends one event; the future it gives is the acknowledgement.
@@ -57,10 +62,9 @@ impl Publisher {
         &self,
         event: Unpublished,
     ) -> Result<impl Future<Output = Result<(), EventError>> + use<>, EventError> {
-        let Unpublished {
-            book, batch, subject, ..
-        } = event;
-        self.0
+        let Unpublished { batch, subject, .. } = event;
+        let book = &self.book;
+        self.stream
             .publish(CloudEvent {
                 // The numbers alone would be those of another book with this NATS, or of one that was purged.
                 id: format!("spi-{book}-{SHARD}-{batch}-{subject}"),

@@ -15,23 +15,22 @@ const PUBLISH_MAX: i64 = 256;
 /// An event on its way to its subject.
 pub(crate) struct Unpublished {
     pub(crate) id: i64,
-    /// Names the database that numbered the batch.
-    pub(crate) book: String,
     pub(crate) batch: i64,
     pub(crate) subject: String,
     pub(crate) payload: Vec<u8>,
     pub(crate) at: Timestamp,
 }
 
-/// The next events, in the order of their numbers.
-pub(crate) async fn unpublished(pool: &PgPool) -> Result<Vec<Unpublished>, StoreError> {
+/// The next events, in the order of their numbers: those behind `after`, or behind what was noted last.
+pub(crate) async fn unpublished(pool: &PgPool, after: Option<i64>) -> Result<Vec<Unpublished>, StoreError> {
     let rows = sqlx::query(
-        "SELECT event.id, batch, subject, payload, at, book.id FROM event CROSS JOIN book
-         WHERE shard = $1 AND event.id > COALESCE((SELECT published_id FROM event_cursor WHERE shard = $1), 0)
-         ORDER BY event.id LIMIT $2",
+        "SELECT id, batch, subject, payload, at FROM event
+         WHERE shard = $1 AND id > COALESCE($3, (SELECT published_id FROM event_cursor WHERE shard = $1), 0)
+         ORDER BY id LIMIT $2",
     )
     .bind(SHARD)
     .bind(PUBLISH_MAX)
+    .bind(after)
     .fetch_all(pool)
     .await?;
     let event = |row: &sqlx::postgres::PgRow| {
@@ -41,7 +40,6 @@ pub(crate) async fn unpublished(pool: &PgPool) -> Result<Vec<Unpublished>, Store
             subject: row.try_get(2)?,
             payload: row.try_get(3)?,
             at: row.try_get::<OffsetDateTime, _>(4)?.into(),
-            book: row.try_get(5)?,
         })
     };
     rows.iter().map(event).collect()

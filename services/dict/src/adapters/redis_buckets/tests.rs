@@ -318,7 +318,7 @@ async fn agree_from(lost_since_ms: i64) {
         if chance.below(8) == 0 {
             let lookup = cast.lookup(&mut chance);
             let told = store
-                .credit(&marker, lookup, now_ms)
+                .credit(&marker, &[lookup], now_ms)
                 .await
                 .expect("Redis is there");
             assert_eq!(
