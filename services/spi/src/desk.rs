@@ -434,9 +434,13 @@ impl<C: Clock + Clone> Desk<C> {
                 woken.insert(formed.group.mailbox, *outbox_id);
             }
             let Group { mailbox, form } = formed.group;
-            let reader = mailbox.destination.to_string();
-            self.stages
-                .formed(formed.delivery.id, form, &reader, &formed.parcels, now);
+            self.stages.formed(
+                formed.delivery.id,
+                form,
+                mailbox.destination,
+                &formed.parcels,
+                now,
+            );
             self.bodies.insert(formed.delivery.id, formed.bytes);
             ready.push((formed.group.mailbox, formed.delivery));
         }

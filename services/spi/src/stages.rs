@@ -3,19 +3,24 @@
 //! The book's stages are told after each COMMIT, the desk's with each message. What is needed of payments and
 //! messages under way is kept here, bounded, and lost at a restart: those go uncounted.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
-use pix_domain::{EndToEndId, Timestamp};
+use metrics::Histogram;
+use pix_domain::{EndToEndId, Ispb, Timestamp};
 use pix_runtime::payment_trace::{self, Stage};
-use spi_core::book::{Batch, Content, PaymentRow};
+use spi_core::book::{Batch, Content, End, PaymentRow};
 use spi_core::outgoing::{Form, Item};
 
 /// Payments, and messages, that are followed at once.
 const FOLLOWED_MAX: usize = 65_536;
 
 /// Payments on their way through the book.
-#[derive(Default)]
-pub(crate) struct Payments(HashMap<EndToEndId, Begun>);
+pub(crate) struct Payments {
+    begun: HashMap<EndToEndId, Begun>,
+    blocked: Histogram,
+    answered: Histogram,
+    settled: Histogram,
+}
 
 #[derive(Clone, Copy)]
 struct Begun {
@@ -23,9 +28,21 @@ struct Begun {
     blocked_at: Timestamp,
 }
 
+impl Default for Payments {
+    fn default() -> Self {
+        Self {
+            begun: HashMap::new(),
+            blocked: histogram(ORDER, "blocked"),
+            answered: histogram(ORDER, "answered"),
+            settled: histogram(ORDER, "settled"),
+        }
+    }
+}
+
 impl Payments {
     /// A batch is committed.
     pub(crate) fn committed(&mut self, batch: &Batch, at: Timestamp) {
+        count_steps(batch);
         count_statuses(batch);
         if batch.steps.is_empty() {
             return;
@@ -38,28 +55,27 @@ impl Payments {
             let id = step.end_to_end_id;
             match &step.end {
                 None => {
-                    count("blocked", "none");
                     let Some(row) = orders.get(&id) else { continue };
                     let begun = Begun {
                         received_at: row.received_at,
                         blocked_at: at,
                     };
-                    let payer = row.order.payer.to_string();
-                    stage(id, ORDER, "blocked", "spi.block", (row.received_at, at), &payer);
-                    if self.0.len() < FOLLOWED_MAX {
-                        self.0.insert(id, begun);
+                    record(&self.blocked, row.received_at, at);
+                    send(id, "spi.block", row.received_at, at, row.order.payer);
+                    if self.begun.len() < FOLLOWED_MAX {
+                        self.begun.insert(id, begun);
                     }
                 }
                 Some(end) => {
                     let reason = end.refusal().map_or("none", |refusal| refusal.reason.as_str());
-                    count(end.as_str(), reason);
-                    let begun = self.0.remove(&id);
+                    let begun = self.begun.remove(&id);
                     if let Some(begun) = begun
-                        && let Some((answered_at, receiver)) = answers.get(&id)
+                        && let Some(&(answered_at, receiver)) = answers.get(&id)
                     {
-                        let waited = (begun.blocked_at, *answered_at);
-                        stage(id, ORDER, "answered", "spi.wait", waited, receiver);
-                        stage(id, ORDER, "settled", "spi.settle", (*answered_at, at), receiver);
+                        record(&self.answered, begun.blocked_at, answered_at);
+                        send(id, "spi.wait", begun.blocked_at, answered_at, receiver);
+                        record(&self.settled, answered_at, at);
+                        send(id, "spi.settle", answered_at, at, receiver);
                     }
                     let received_at = begun.map(|begun| begun.received_at);
                     let received_at = received_at.or_else(|| orders.get(&id).map(|row| row.received_at));
@@ -80,12 +96,12 @@ impl Payments {
 }
 
 /// When, and by whom, the payments of a batch were answered; only what is in time ends one.
-fn answers(batch: &Batch) -> HashMap<EndToEndId, (Timestamp, String)> {
+fn answers(batch: &Batch) -> HashMap<EndToEndId, (Timestamp, Ispb)> {
     let mut answers = HashMap::new();
     for row in &batch.messages {
         if let Content::Answers { answers: given, .. } = &row.inbound.content {
             for answer in given {
-                let said = (row.inbound.received_at, row.inbound.sender.to_string());
+                let said = (row.inbound.received_at, row.inbound.sender);
                 answers.entry(answer.end_to_end_id).or_insert(said);
             }
         }
@@ -93,17 +109,30 @@ fn answers(batch: &Batch) -> HashMap<EndToEndId, (Timestamp, String)> {
     answers
 }
 
-fn count(state: &'static str, reason: &'static str) {
-    metrics::counter!("spi_payments_total", "state" => state, "reason" => reason).increment(1);
+/// Counted before they are told: what comes together is mostly of one kind.
+fn count_steps(batch: &Batch) {
+    let mut counts = BTreeMap::new();
+    for step in &batch.steps {
+        let state = step.end.as_ref().map_or("blocked", End::as_str);
+        let refusal = step.end.as_ref().and_then(End::refusal);
+        let reason = refusal.map_or("none", |refusal| refusal.reason.as_str());
+        *counts.entry((state, reason)).or_insert(0) += 1;
+    }
+    for ((state, reason), count) in counts {
+        metrics::counter!("spi_payments_total", "state" => state, "reason" => reason).increment(count);
+    }
 }
 
 fn count_statuses(batch: &Batch) {
+    let mut counts = BTreeMap::new();
     for outgoing in &batch.outbox {
         if let Item::Status { report, .. } = &outgoing.item {
             let reason = report.reason.map_or("none", |reason| reason.as_str());
-            let labels = [("status", report.status.as_str()), ("reason", reason)];
-            metrics::counter!("spi_statuses_total", &labels).increment(1);
+            *counts.entry((report.status.as_str(), reason)).or_insert(0) += 1;
         }
+    }
+    for ((status, reason), count) in counts {
+        metrics::counter!("spi_statuses_total", "status" => status, "reason" => reason).increment(count);
     }
 }
 
@@ -111,12 +140,25 @@ const ORDER: &str = "order";
 const STATUS: &str = "status";
 
 /// Messages on their way to their readers.
-#[derive(Default)]
-pub(crate) struct Messages(HashMap<i64, OnItsWay>);
+pub(crate) struct Messages {
+    followed: HashMap<i64, OnItsWay>,
+    orders: Way,
+    statuses: Way,
+}
+
+/// The stages of one kind of message.
+struct Way {
+    formed: Histogram,
+    delivered: Histogram,
+    confirmed: Histogram,
+    form_span: &'static str,
+    deliver_span: &'static str,
+    confirm_span: &'static str,
+}
 
 struct OnItsWay {
-    message: &'static str,
-    reader: String,
+    is_order: bool,
+    reader: Ispb,
     formed_at: Timestamp,
     delivered_at: Option<Timestamp>,
     /// Its payments, when there are traces.
@@ -126,105 +168,107 @@ struct OnItsWay {
 /// A transaction of a message that is formed: when it was decided, and its payment.
 pub(crate) type Transaction = (i64, Timestamp, Option<EndToEndId>);
 
+impl Default for Messages {
+    fn default() -> Self {
+        let way = |message, form_span, deliver_span, confirm_span| Way {
+            formed: histogram(message, "formed"),
+            delivered: histogram(message, "delivered"),
+            confirmed: histogram(message, "confirmed"),
+            form_span,
+            deliver_span,
+            confirm_span,
+        };
+        Self {
+            followed: HashMap::new(),
+            orders: way(ORDER, "spi.form", "spi.deliver", "spi.confirm"),
+            statuses: way(
+                STATUS,
+                "spi.form_status",
+                "spi.deliver_status",
+                "spi.confirm_status",
+            ),
+        }
+    }
+}
+
 impl Messages {
     /// A message is committed.
     pub(crate) fn formed(
         &mut self,
         delivery: i64,
         form: Form,
-        reader: &str,
+        reader: Ispb,
         transactions: &[Transaction],
         at: Timestamp,
     ) {
-        let message = match form {
-            Form::Order(_) => ORDER,
-            Form::Status => STATUS,
+        let (is_order, way) = match form {
+            Form::Order(_) => (true, &self.orders),
+            Form::Status => (false, &self.statuses),
             Form::Refusal => return, // tells of no payment
-        };
-        let name = if message == ORDER {
-            "spi.form"
-        } else {
-            "spi.form_status"
         };
         let mut end_to_end_ids = Vec::new();
         for (_, decided_at, payment) in transactions {
-            observe(message, "formed", *decided_at, at);
+            record(&way.formed, *decided_at, at);
             if let Some(id) = payment.filter(|_| payment_trace::is_on()) {
-                send(id, name, *decided_at, at, reader);
+                send(id, way.form_span, *decided_at, at, reader);
                 end_to_end_ids.push(id);
             }
         }
-        if self.0.len() < FOLLOWED_MAX {
+        if self.followed.len() < FOLLOWED_MAX {
             let on_its_way = OnItsWay {
-                message,
-                reader: reader.to_owned(),
+                is_order,
+                reader,
                 formed_at: at,
                 delivered_at: None,
                 end_to_end_ids,
             };
-            self.0.insert(delivery, on_its_way);
+            self.followed.insert(delivery, on_its_way);
         }
     }
 
     /// A reader is given it; again, after its stream broke, counts for nothing.
     pub(crate) fn delivered(&mut self, delivery: i64, at: Timestamp) {
-        if let Some(it) = self.0.get_mut(&delivery)
+        if let Some(it) = self.followed.get_mut(&delivery)
             && it.delivered_at.is_none()
         {
             it.delivered_at = Some(at);
-            observe(it.message, "delivered", it.formed_at, at);
-            let name = if it.message == ORDER {
-                "spi.deliver"
-            } else {
-                "spi.deliver_status"
-            };
+            let way = if it.is_order { &self.orders } else { &self.statuses };
+            record(&way.delivered, it.formed_at, at);
             for id in &it.end_to_end_ids {
-                send(*id, name, it.formed_at, at, &it.reader);
+                send(*id, way.deliver_span, it.formed_at, at, it.reader);
             }
         }
     }
 
     /// Its confirmation is committed.
     pub(crate) fn confirmed(&mut self, delivery: i64, at: Timestamp) {
-        if let Some(it) = self.0.remove(&delivery)
+        if let Some(it) = self.followed.remove(&delivery)
             && let Some(delivered_at) = it.delivered_at
         {
-            observe(it.message, "confirmed", delivered_at, at);
-            let name = if it.message == ORDER {
-                "spi.confirm"
-            } else {
-                "spi.confirm_status"
-            };
+            let way = if it.is_order { &self.orders } else { &self.statuses };
+            record(&way.confirmed, delivered_at, at);
             for id in &it.end_to_end_ids {
-                send(*id, name, delivered_at, at, &it.reader);
+                send(*id, way.confirm_span, delivered_at, at, it.reader);
             }
         }
     }
 }
 
-fn stage(
-    id: EndToEndId,
-    message: &'static str,
-    stage: &'static str,
-    name: &'static str,
-    (from, to): (Timestamp, Timestamp),
-    participant: &str,
-) {
-    observe(message, stage, from, to);
-    send(id, name, from, to, participant);
-}
-
-fn observe(message: &'static str, stage: &'static str, from: Timestamp, to: Timestamp) {
+/// Asked for once: finding a metric by its labels costs more than recording into it.
+fn histogram(message: &'static str, stage: &'static str) -> Histogram {
     metrics::histogram!("spi_stage_seconds", "message" => message, "stage" => stage)
-        .record(to.since(from).as_secs_f64());
 }
 
-fn send(end_to_end_id: EndToEndId, name: &'static str, from: Timestamp, to: Timestamp, participant: &str) {
+fn record(histogram: &Histogram, from: Timestamp, to: Timestamp) {
+    histogram.record(to.since(from).as_secs_f64());
+}
+
+fn send(end_to_end_id: EndToEndId, name: &'static str, from: Timestamp, to: Timestamp, participant: Ispb) {
     let stage = Stage {
         end_to_end_id,
         name,
         from,
         to,
     };
-    stage.send(&[("participant.ispb", participant)]);
+    stage.send(&[("participant.ispb", participant.as_str())]);
 }
