@@ -1,10 +1,12 @@
 //! How the bench's banks become participants: with `pix pki participant`, as any outside bank does here.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use pix_domain::Ispb;
+use tokio::process::Command;
+use tokio::task::JoinSet;
 
 use crate::fleet::Bank;
 use crate::gate::Accounts;
@@ -24,6 +26,10 @@ const ENOUGH_CENTAVOS: i64 = OPENING_CENTAVOS / 100;
 /// A new participant is known to the whole switch within moments.
 const KNOWN_WITHIN: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+const TELL_EVERY: Duration = Duration::from_secs(5);
+
+/// The file in a bank's folder that says that it is a participant.
+const JOINED: &str = "joined";
 
 /// Bank number `index`, from zero.
 pub(crate) fn ispb(index: u16) -> Ispb {
@@ -35,57 +41,76 @@ fn folder(instance: &Instance, index: u16) -> PathBuf {
     instance.dir.join(format!("bench/{}", ispb(index)))
 }
 
+/// Banks that join at once. The registry takes one change at a time, and making keys takes a processor.
+fn at_once() -> usize {
+    const MOST: usize = 16;
+    std::thread::available_parallelism().map_or(2, |processors| (2 * processors.get()).min(MOST))
+}
+
 /// Makes those of the first `count` that are not participants yet. `tell` hears how it goes.
 pub(crate) async fn join(
     instance: &Instance,
     count: u16,
     tell: impl Fn(&str),
 ) -> anyhow::Result<Vec<(Ispb, PathBuf)>> {
-    let mut banks = Vec::new();
     let began = Instant::now();
     let mut told = Instant::now();
-    for index in 0..count {
-        let (ispb, folder) = (ispb(index), folder(instance, index));
-        if !folder.join("joined").is_file() {
-            let out = folder.display().to_string();
-            let name = format!("Banco de Carga {}", index + 1);
-            let mut command = vec![
-                "pki",
-                "participant",
-                "--ispb",
-                ispb.as_str(),
-                "--out",
-                &out,
-                "--name",
-                &name,
-                "--balance",
-                OPENING_BALANCE,
-            ];
-            if folder.join("channel.key").is_file() {
-                // Of a join that was cut off: whatever came of it, this one is whole.
-                command.push("--force");
-            }
-            let joined = instance.pix(&command).output().await?;
-            if !joined.status.success() {
-                let why = String::from_utf8_lossy(&joined.stderr);
-                bail!("{ispb} cannot become a participant: {}", why.trim());
-            }
-            // Written last: a folder without it is of a join that was cut off.
-            std::fs::write(folder.join("joined"), OPENING_BALANCE)?;
+    let mut joining = JoinSet::new();
+    let mut joined = 0;
+    let banks: Vec<(Ispb, PathBuf)> = (0..count)
+        .map(|index| (ispb(index), folder(instance, index)))
+        .collect();
+    let mut missing = (1..)
+        .zip(&banks)
+        .filter(|(_, (_, folder))| !folder.join(JOINED).is_file());
+    loop {
+        while joining.len() < at_once()
+            && let Some((number, (ispb, folder))) = missing.next()
+        {
+            joining.spawn(one(
+                command(instance, number, *ispb, folder),
+                *ispb,
+                folder.clone(),
+            ));
         }
-        if told.elapsed() > Duration::from_secs(5) {
+        // Of one that fails the others end with us, and a later bench takes up what they left.
+        let Some(one) = joining.join_next().await else {
+            break;
+        };
+        one??;
+        joined += 1;
+        if told.elapsed() > TELL_EVERY {
             told = Instant::now();
-            tell(&format!("{} of {count} banks have joined", index + 1));
+            tell(&format!("{joined} banks have joined of {count}"));
         }
-        banks.push((ispb, folder));
     }
-    if began.elapsed() > Duration::from_secs(1) {
-        tell(&format!(
-            "{count} banks joined in {:.1} s",
-            began.elapsed().as_secs_f64()
-        ));
+    if joined > 0 {
+        let seconds = began.elapsed().as_secs_f64();
+        tell(&format!("{joined} banks joined in {seconds:.1} s"));
     }
     Ok(banks)
+}
+
+fn command(instance: &Instance, number: u16, ispb: Ispb, folder: &Path) -> Command {
+    let (out, name) = (folder.display().to_string(), format!("Banco de Carga {number}"));
+    let mut command = instance.pix(&["pki", "participant", "--ispb", ispb.as_str()]);
+    command.args(["--out", &out, "--name", &name, "--balance", OPENING_BALANCE]);
+    if folder.join("channel.key").is_file() {
+        // Of a join that was cut off: whatever came of it, this one is whole.
+        command.arg("--force");
+    }
+    command
+}
+
+async fn one(mut command: Command, ispb: Ispb, folder: PathBuf) -> anyhow::Result<()> {
+    let joined = command.output().await?;
+    if !joined.status.success() {
+        let why = String::from_utf8_lossy(&joined.stderr);
+        bail!("{ispb} cannot become a participant: {}", why.trim());
+    }
+    // Written last: a folder without it is of a join that was cut off.
+    std::fs::write(folder.join(JOINED), OPENING_BALANCE)?;
+    Ok(())
 }
 
 /// Waits until the switch lets every bank in and has its Conta PI.

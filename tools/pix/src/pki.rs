@@ -87,7 +87,7 @@ pub(crate) async fn participant(place: &Place, who: &cli::Participant) -> anyhow
         folder: &ours,
         behind,
     };
-    let whereabouts = register.put(place, &newcomer).await?;
+    let (whereabouts, behind) = register.put(place, &newcomer).await?;
 
     outln!("{}:", out.display());
     outln!("  channel.crt, channel.key          the bank's end of the TLS channel");
@@ -207,16 +207,17 @@ impl Registry {
         }
     }
 
-    /// Registers the newcomer, and who stands behind it; says where.
-    async fn put(&mut self, place: &Place, who: &Newcomer<'_>) -> anyhow::Result<String> {
+    /// Registers the newcomer, and who stands behind it; says where, and who that is.
+    async fn put(&mut self, place: &Place, who: &Newcomer<'_>) -> anyhow::Result<(String, Ispb)> {
         match self {
             Self::Seed(register) => {
                 register.put(who.ispb, who.name, who.balance, who.folder);
                 register.put_behind(who.behind, who.ispb);
                 register.write(place)?;
-                Ok(format!(
-                    "in {}, which the first `pix up` reads",
-                    place.participants().display()
+                let file = place.participants();
+                Ok((
+                    format!("in {}, which the first `pix up` reads", file.display()),
+                    who.behind,
                 ))
             }
             Self::Service(settlement, known) => {
@@ -235,20 +236,14 @@ impl Registry {
                 {
                     errln!("pix: {warning}");
                 }
-                if find(known, who.behind).is_none() {
-                    let name = seed::indirect_name(who.ispb);
-                    let request = AddRequest {
-                        ispb: who.behind.to_string(),
-                        name,
-                        settler: who.ispb.to_string(),
-                        ..AddRequest::default()
-                    };
-                    let added = settlement.participants().add(in_time(request)).await;
-                    added.map_err(|status| {
-                        anyhow::anyhow!("{} is not registered: {}", who.behind, status.message())
-                    })?;
-                }
-                Ok("registered; the running switch knows it at once".to_owned())
+                let behind = match find(known, who.behind) {
+                    Some(_) => who.behind,
+                    None => add_behind(settlement, known, who).await?,
+                };
+                Ok((
+                    "registered; the running switch knows it at once".to_owned(),
+                    behind,
+                ))
             }
         }
     }
@@ -332,6 +327,37 @@ async fn add(
         ..AddRequest::default()
     };
     settlement.participants().add(in_time(request)).await.map(drop)
+}
+
+/// Who stands behind a new participant. Another one that joins at this moment may take the name: the next is as good.
+async fn add_behind(
+    settlement: &Settlement,
+    known: &[Participant],
+    who: &Newcomer<'_>,
+) -> anyhow::Result<Ispb> {
+    let mut behind = who.behind;
+    let mut taken = Vec::new();
+    loop {
+        let request = AddRequest {
+            ispb: behind.to_string(),
+            name: seed::indirect_name(who.ispb),
+            settler: who.ispb.to_string(),
+            ..AddRequest::default()
+        };
+        match settlement.participants().add(in_time(request)).await {
+            Ok(_) => return Ok(behind),
+            Err(status) if status.code() == tonic::Code::AlreadyExists => taken.push(behind),
+            Err(status) => bail!("{behind} is not registered: {}", status.message()),
+        }
+        let is_taken =
+            |other: Ispb| other == who.ispb || taken.contains(&other) || find(known, other).is_some();
+        behind = seed::behind(who.ispb, is_taken).with_context(|| {
+            format!(
+                "every name for an indirect participant behind {} is taken",
+                who.ispb
+            )
+        })?;
+    }
 }
 
 /// Why an opening balance is ordered, for the audit.
