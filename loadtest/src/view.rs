@@ -16,6 +16,10 @@ pub(crate) struct View {
 
 /// Errors that are shown; the report has all.
 const REASONS_MAX: usize = 5;
+/// Processes side by side: three fit into the 80 columns of the smallest terminal in use.
+const PROCESSES_IN_ROW: usize = 3;
+/// Of a terminal that does not tell its size.
+const USUAL_SIZE: (usize, usize) = (80, 24);
 
 impl View {
     pub(crate) fn new() -> Self {
@@ -51,6 +55,7 @@ impl View {
                 errors
             },
         );
+        let lines = fitting(lines, size());
         let mut out = String::new();
         if self.lines > 0 {
             out += &format!("\x1b[{}A", self.lines);
@@ -74,8 +79,28 @@ impl View {
     /// A line of its own.
     pub(crate) fn say(&mut self, line: &str) {
         self.leave();
-        put(&format!("{line}\n"));
+        // A `^C` that the terminal has shown goes.
+        let clear = if self.is_on { "\r\x1b[J" } else { "" };
+        put(&format!("{clear}{line}\n"));
     }
+}
+
+/// Columns and rows.
+fn size() -> (usize, usize) {
+    let told = rustix::termios::tcgetwinsize(std::io::stdout()).ok();
+    told.filter(|size| size.ws_col > 0 && size.ws_row > 0)
+        .map_or(USUAL_SIZE, |size| {
+            (usize::from(size.ws_col), usize::from(size.ws_row))
+        })
+}
+
+/// What a terminal can draw again in place: no line that wraps, and no more of them than it has above its last row.
+fn fitting(lines: Vec<String>, (columns, rows): (usize, usize)) -> Vec<String> {
+    let cut = |line: String| match line.char_indices().nth(columns) {
+        None => line,
+        Some(_) => line.chars().take(columns - 1).chain(['…']).collect(),
+    };
+    lines.into_iter().take(rows - 1).map(cut).collect()
 }
 
 /// Whoever read it may be gone: that ends no run.
@@ -106,11 +131,11 @@ fn lines(
             millis(lately.p999)
         ),
         format!(
-            "  waiting: {:.0} for the book, {:.0} to leave, {:.0} to be read; {:.0} open; steal {:.1} %{}",
-            gauges.book_queue,
-            gauges.backlog.outbox,
-            gauges.backlog.streams,
-            gauges.backlog.open,
+            "  waiting: {:.0} for the book, {:.0} to leave, {:.0} to be read; {:.0} open",
+            gauges.book_queue, gauges.backlog.outbox, gauges.backlog.streams, gauges.backlog.open,
+        ),
+        format!(
+            "  steal {:.1} %{}",
             sample.steal * 100.0,
             signatures.map_or(String::new(), |signatures| format!(
                 "; {signatures:.2} signatures a payment"
@@ -120,10 +145,10 @@ fn lines(
     let processes: Vec<String> = sample
         .processes
         .iter()
-        .map(|(name, used)| format!("{name} {:.2} ({:.0} MB)", used.cpu, used.memory_mb))
+        .map(|(name, used)| format!("{name:<13}{:>5.2}{:>5.0} MB", used.cpu, used.memory_mb))
         .collect();
-    for row in processes.chunks(5) {
-        lines.push(format!("  {}", row.join("   ")));
+    for row in processes.chunks(PROCESSES_IN_ROW) {
+        lines.push(format!("  {}", row.join("")));
     }
     for (reason, count) in errors.into_iter().take(REASONS_MAX) {
         lines.push(format!("  {count:>8} {reason}"));
@@ -172,12 +197,23 @@ mod tests {
             "12 of 30 s",
             "500/s",
             "p99     31.0 ms",
-            "spi 0.71 (88 MB)",
+            "spi           0.71   88 MB",
             "3 HTTP 429",
             "3.1 %",
             "0.60 sig",
         ] {
             assert!(text.contains(part), "{part}: {text}");
         }
+        assert!(all.iter().all(|line| line.chars().count() <= 80), "{text}");
+    }
+
+    #[test]
+    fn what_a_terminal_draws_again_fits_into_it() {
+        let lines: Vec<String> = (4..8).map(|length| "é".repeat(length)).collect();
+        assert_eq!(
+            fitting(lines.clone(), (6, 9)),
+            ["éééé", "ééééé", "éééééé", "ééééé…"]
+        );
+        assert_eq!(fitting(lines, (80, 3)).len(), 2);
     }
 }
