@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -90,6 +91,13 @@ impl Instance {
         let log = dir.with_extension("up.log");
         let mut tried = 0;
         loop {
+            // Of an earlier bench that kept its switch here: that one serves no more.
+            match fs::remove_file(&log) {
+                Err(why) if why.kind() != ErrorKind::NotFound => {
+                    return Err(why).with_context(|| format!("{} cannot be replaced", log.display()));
+                }
+                _ => {}
+            }
             let (offset, held) =
                 take_offset().context("no ports are free for another switch: stop one with `pix down`")?;
             let mut process = spec(&pix, &dir, offset, &log, &wishes.settings).spawn().await?;
@@ -112,7 +120,6 @@ impl Instance {
                     if !is_taken || tried >= OFFSETS_TRIED_MAX {
                         return Err(why);
                     }
-                    fs::remove_file(&log)?;
                 }
             }
         }
