@@ -86,6 +86,19 @@ impl Arrivals {
         }
     }
 
+    /// Where a burst lies: a higher constant rate between two of the same baseline.
+    pub(crate) fn burst_span(&self) -> Option<std::ops::Range<Duration>> {
+        let Self::Shaped { stretches, .. } = self else {
+            return None;
+        };
+        match stretches[..] {
+            [before, peak, after] if peak.from > before.to && peak.to > after.from => {
+                Some(before.span..before.span + peak.span)
+            }
+            _ => None,
+        }
+    }
+
     /// Microseconds from the start, ascending; `per_event` payments come at each. None of one at a time.
     pub(crate) fn instants(&self, per_event: u64, seed: u64) -> Vec<u64> {
         match self {

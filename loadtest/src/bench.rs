@@ -21,7 +21,7 @@ use crate::report::{self, Counts, FORMAT, Report, RunReport, Sample, Setup};
 use crate::slo::Slo;
 use crate::switch::{Gauges, Switch};
 use crate::view::View;
-use crate::{homologation, join, keys, schedule, yardstick};
+use crate::{homologation, join, keys, recovery, schedule, yardstick};
 
 /// What was asked for on the command line.
 pub(crate) struct Wanted {
@@ -53,6 +53,11 @@ const BUCKET_PART: f64 = 0.8;
 const BUCKET_ROOM: f64 = 2.0;
 /// Its size, in seconds of its refill: as the Central Bank's.
 const BUCKET_SECONDS: f64 = 5.0;
+
+/// Look-ups that the DICT gives a participant of category A, the bench's banks, a second for long, and at once
+/// (ENTRIES_READ_PARTICIPANT_ANTISCAN).
+const LOOKUPS_PER_SECOND: f64 = 25_000.0 / 60.0;
+const LOOKUPS_AT_ONCE: f64 = 50_000.0;
 
 /// Keys of each bank that payments go to; of a bench of look-ups more, as customers ask for many.
 const KEYS: u16 = 5;
@@ -117,6 +122,9 @@ pub(crate) async fn bench(wanted: &Wanted) -> anyhow::Result<Verdict> {
         done = on(&instance, wanted, buckets, &mut view) => done,
         by = asked_to_stop() => by.and_then(|by| Err(anyhow::anyhow!("{by}: the bench has no result"))),
     };
+    if done.is_err() && instance.is_own() {
+        view.say("stopping the switch of this bench");
+    }
     let stopped = instance.stop().await;
     let verdict = done?;
     stopped?;
@@ -136,6 +144,24 @@ async fn asked_to_stop() -> anyhow::Result<&'static str> {
 
 /// How a switch of our own has to be set so that no bank meets its bucket, and a sentence about it.
 fn buckets(wanted: &Wanted) -> (BTreeMap<String, String>, Option<String>) {
+    let (settings, of_spi) = buckets_of_spi(wanted);
+    let all: Vec<String> = of_spi.into_iter().chain(bucket_of_dict(&wanted.plan)).collect();
+    (settings, (!all.is_empty()).then(|| all.join("; ")))
+}
+
+/// A sentence when the busiest bank asks more than the DICT answers a participant: there is nothing to raise.
+fn bucket_of_dict(plan: &Plan) -> Option<String> {
+    let needed = plan.lookups_per_second();
+    let there = LOOKUPS_PER_SECOND * BUCKET_PART + LOOKUPS_AT_ONCE / plan.arrivals.span().as_secs_f64();
+    (needed > there).then(|| {
+        format!(
+            "the DICT's are not raised: the busiest bank asks {needed:.0} times a second, and a participant has \
+             {LOOKUPS_PER_SECOND:.0}; with more --banks it has enough"
+        )
+    })
+}
+
+fn buckets_of_spi(wanted: &Wanted) -> (BTreeMap<String, String>, Option<String>) {
     let needed = match wanted.plan.kind {
         Kind::Lookups => 0.0,
         // Nobody knows where it ends.
@@ -172,6 +198,10 @@ async fn on(
     }
     let machine = Machine::look(&instance.dir);
     let switch = Switch::at(&format!("http://127.0.0.1:{}", instance.port(5002)));
+    if !instance.is_own() {
+        // Before anything is asked of it: a folder stays when its switch has stopped.
+        switch.accounts().await?;
+    }
     let owner_url = instance.setting("spi", "database.owner_url");
     let lines = Mutex::new(view);
     let tell = |line: &str| lines.lock().unwrap_or_else(PoisonError::into_inner).say(line);
@@ -262,15 +292,21 @@ async fn on(
 /// The keys that the plan needs, looked up once where it says so.
 async fn directory(plan: &Plan, banks: &[Bank], tell: impl Fn(&str)) -> anyhow::Result<Directory> {
     let count = match plan.kind {
-        Kind::Lookups | Kind::Homologation => KEYS_OF_LOOKUPS,
+        Kind::Lookups => KEYS_OF_LOOKUPS,
+        // As many as are asked for in a minute, in each direction, so that they all differ.
+        Kind::Homologation => u16::try_from(whole(plan.arrivals.peak() * 60.0 / 2.0))?,
         Kind::Payments | Kind::Sweep if plan.lookups != Lookups::None => KEYS,
         Kind::Payments | Kind::Sweep => return Ok(Directory::default()),
     };
-    let whose = plan.choice.receivers.clone();
-    tell(&format!(
-        "registering {count} keys of each of {} banks",
-        whose.len()
-    ));
+    let whose = match plan.kind {
+        // One participant asks, and the other has the keys.
+        Kind::Homologation => plan.lookups_of_one(f64::from(count)).choice.receivers,
+        _ => plan.choice.receivers.clone(),
+    };
+    tell(&match whose.len() {
+        1 => format!("registering {count} keys of one bank"),
+        banks => format!("registering {count} keys of each of {banks} banks"),
+    });
     let directory = Directory::register(banks, whose.clone(), count, SystemClock.now().to_millis()).await?;
     if plan.lookups == Lookups::Beforehand {
         let mut number = 0;
@@ -360,9 +396,10 @@ impl Bench<'_> {
         let (size, span) = (self.wanted.size, plan.arrivals.span());
         let run = self.run("pacs.008 both ways", plan, false).await?;
         let payments = homologation::payments(size, span, &run.counts, &run.figures);
-        let lookups = plan.at(size.per_minute() / 60.0);
+        let lookups = plan.lookups_of_one(size.per_minute());
+        let keys = self.directory.count(lookups.choice.receivers.start);
         let run = self.run("look-ups", &lookups, true).await?;
-        let lookups = homologation::lookups(size, span, &run.counts);
+        let lookups = homologation::lookups(size, span, &run.counts, keys);
         self.verdicts.extend(payments);
         self.verdicts.extend(lookups);
         Ok(())
@@ -403,6 +440,14 @@ impl Bench<'_> {
             gate::judge(&self.facts(&outcome, before, after, &after_gauges))
         };
         let steal = ticks_after.steal_since(ticks);
+        let recovery = plan.arrivals.burst_span().and_then(|burst| {
+            recovery::after(
+                burst,
+                plan.warm_up,
+                &outcome.figures.points,
+                &outcome.figures.in_burst,
+            )
+        });
         let run = RunReport {
             name: name.to_owned(),
             asked_rate: plan.arrivals.peak(),
@@ -415,6 +460,7 @@ impl Bench<'_> {
             processes: means(&samples),
             samples,
             signatures_a_payment: after_gauges.signatures_a_payment(&gauges_before),
+            recovery,
             errors: outcome.errors,
             figures: outcome.figures,
         };
@@ -424,7 +470,9 @@ impl Bench<'_> {
     }
 
     fn load(&self, plan: &Plan, is_lookups: bool) -> anyhow::Result<Load> {
-        let span = u64::try_from(plan.arrivals.span().as_micros())?;
+        let micros = |span: Duration| u64::try_from(span.as_micros());
+        let span = micros(plan.arrivals.span())?;
+        let burst = plan.arrivals.burst_span().unwrap_or_default();
         Ok(Load {
             orders: schedule::orders(&plan.arrivals, &plan.choice)?,
             what: if is_lookups {
@@ -439,7 +487,9 @@ impl Bench<'_> {
             },
             seed: plan.choice.seed,
             span,
-            warm_up: u64::try_from(plan.warm_up.as_micros())?,
+            warm_up: micros(plan.warm_up)?,
+            burst: micros(burst.start)?..micros(burst.end)?,
+            keys_in_turn: plan.keys_in_turn,
             one_at_a_time: matches!(plan.arrivals, crate::arrivals::Arrivals::OneAtATime { .. }),
             directory: self.directory.clone(),
         })

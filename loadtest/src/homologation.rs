@@ -1,4 +1,11 @@
-//! What the Central Bank asks of a participant in homologation, judged as it states it (Roteiro 1.11, item 7). Pure.
+//! What the Central Bank asks of a participant in homologation, judged as it states it. Pure.
+//!
+//! - SPI: Roteiro 1.11, item 7. For ten minutes 1,000, 2,000 or 4,000 pacs.008 a minute, sent and received at once; 99 % of
+//!   the messages consumed within 200 ms of being available; the receiver's participant answers 50 % of the orders within
+//!   1.4 s and 95 % within 2.3 s, which is what the Manual de Tempos gives it from t2, when the SPI has the order ready
+//!   for it, to t3', when the SPI has its answer.
+//! - DICT: Instrução Normativa BCB 508, art. 23. A participant looks up 1,000, 2,000 or 4,000 different keys within sixty
+//!   seconds, for ten minutes, evenly, and each is answered with success.
 
 use std::time::Duration;
 
@@ -13,7 +20,7 @@ pub(crate) const SPAN: Duration = Duration::from_secs(600);
 /// Messages are to be consumed so soon after they are available, in milliseconds.
 const CONSUMED_WITHIN_MS: u64 = 200;
 const CONSUMED_SHARE: f64 = 0.99;
-/// The receiver's participant answers half of the orders so soon, in milliseconds.
+/// The receiver's participant answers half of the orders so soon, in milliseconds (t3' - t2).
 const HALF_ANSWERED_MS: f64 = 1_400.0;
 /// And so soon 95 % of them.
 const MOST_ANSWERED_MS: f64 = 2_300.0;
@@ -55,8 +62,8 @@ pub(crate) fn payments(size: Size, span: Duration, counts: &Counts, figures: &Fi
     ]
 }
 
-/// Of the DICT: `size` look-ups a minute for `span`.
-pub(crate) fn lookups(size: Size, span: Duration, counts: &Counts) -> Vec<Check> {
+/// Of the DICT: `size` look-ups a minute for `span`, of `keys` keys in turn.
+pub(crate) fn lookups(size: Size, span: Duration, counts: &Counts, keys: u64) -> Vec<Check> {
     let asked = whole(size.per_minute() * span.as_secs_f64() / 60.0);
     vec![
         length(span),
@@ -69,6 +76,11 @@ pub(crate) fn lookups(size: Size, span: Duration, counts: &Counts) -> Vec<Check>
                 100.0 * share(counts.settled, asked),
                 size.per_minute()
             ),
+        ),
+        verdict(
+            "keys of sixty seconds all different",
+            keys >= whole(size.per_minute()),
+            format!("{keys} keys in turn"),
         ),
     ]
 }
@@ -137,7 +149,8 @@ mod tests {
             failing(&payments(Size::Large, SPAN, &sent(80_000), &Figures::default())),
             2
         );
-        assert_eq!(failing(&lookups(Size::Large, SPAN, &sent(40_000))), 0);
-        assert_eq!(failing(&lookups(Size::Large, SPAN, &sent(39_999))), 1);
+        assert_eq!(failing(&lookups(Size::Large, SPAN, &sent(40_000), 4_000)), 0);
+        assert_eq!(failing(&lookups(Size::Large, SPAN, &sent(39_999), 4_000)), 1);
+        assert_eq!(failing(&lookups(Size::Large, SPAN, &sent(40_000), 3_999)), 1);
     }
 }

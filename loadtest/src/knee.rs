@@ -77,6 +77,15 @@ mod tests {
     }
 
     #[test]
+    fn from_a_thousand_a_knee_is_found_in_ten_steps() {
+        for capacity in [1_000.0, 2_500.0, 6_000.0, 9_000.0, 12_000.0] {
+            let tried = search(1_000.0, capacity);
+            assert!(tried.len() <= 10, "{capacity}: {tried:?}");
+            assert!(tried.iter().all(|one| one.rate < capacity * 1.7), "{tried:?}");
+        }
+    }
+
+    #[test]
     fn a_switch_that_never_holds_has_none() {
         let tried = search(250.0, 1.0);
         assert_eq!(highest_good(&tried), None);

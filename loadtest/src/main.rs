@@ -17,6 +17,7 @@ mod machine;
 mod number;
 mod plan;
 mod recorder;
+mod recovery;
 mod report;
 mod schedule;
 mod slo;

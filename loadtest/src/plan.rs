@@ -18,7 +18,7 @@ pub(crate) enum Preset {
     Pair,
     /// Twenty banks of different sizes; some payments are refused, some messages sent twice.
     Fleet,
-    /// Twenty banks, 5,000 payments a second, and 7,500 for a minute in between.
+    /// Twenty banks, 5,000 payments a second, and 7,500 for a minute in between: how soon is it as before?
     Burst,
     /// Finds the knee: the highest rate at which 99 % of the payments end within 200 ms.
     Ramp,
@@ -30,7 +30,7 @@ pub(crate) enum Preset {
     Dict,
     /// What the Central Bank asks of a participant in homologation, for both interfaces.
     Homologation,
-    /// An hour of everything at a moderate rate.
+    /// Half an hour of everything: does memory stay, and latency?
     Soak,
 }
 
@@ -107,6 +107,8 @@ pub(crate) struct Plan {
     pub(crate) refuse: f64,
     /// Seconds of each yardstick.
     pub(crate) yardstick: Duration,
+    /// Each key is looked up before one is again; else they come by chance.
+    pub(crate) keys_in_turn: bool,
 }
 
 /// What may be said on the command line, each for itself.
@@ -154,6 +156,7 @@ struct Draft {
     skew: f64,
     refuse: f64,
     duplicates: f64,
+    sign: Sign,
     lookups: Lookups,
     yardstick: Duration,
 }
@@ -164,21 +167,23 @@ impl Draft {
             kind: Kind::Payments,
             banks: 2,
             one_way: true,
-            rate: 2_000.0,
+            rate: 5_000.0,
             peak: None,
-            span: s(60),
+            span: s(120),
             warm_up: s(5),
             spacing: Spacing::Even,
             per_message: 10,
             skew: 0.0,
             refuse: 0.0,
             duplicates: 0.0,
+            sign: Sign::Live,
             lookups: Lookups::None,
             yardstick: s(4),
         };
         let fleet = Self {
             banks: 20,
             one_way: false,
+            span: s(600),
             spacing: Spacing::Poisson,
             skew: 0.5,
             refuse: 0.01,
@@ -195,7 +200,7 @@ impl Draft {
             Preset::Pair => pair,
             Preset::Fleet => fleet,
             Preset::Burst => Self {
-                rate: 5_000.0,
+                one_way: true,
                 peak: Some(7_500.0),
                 span: s(120),
                 skew: 0.0,
@@ -205,14 +210,15 @@ impl Draft {
             },
             Preset::Ramp => Self {
                 kind: Kind::Sweep,
-                rate: 250.0,
-                span: s(10),
-                warm_up: s(2),
+                rate: 1_000.0,
+                span: s(15),
+                warm_up: s(3),
                 ..pair
             },
             Preset::Single => Self {
-                rate: 300.0,
+                rate: 3_000.0,
                 per_message: 1,
+                sign: Sign::Ahead,
                 ..pair
             },
             Preset::Idle => Self {
@@ -224,9 +230,9 @@ impl Draft {
             },
             Preset::Dict => Self {
                 kind: Kind::Lookups,
-                banks: 10,
-                rate: 1_000.0,
-                span: s(30),
+                // Each may ask 417 times a second for long (category A).
+                rate: 3_500.0,
+                span: s(120),
                 per_message: 1,
                 refuse: 0.0,
                 duplicates: 0.0,
@@ -244,8 +250,7 @@ impl Draft {
                 ..pair
             },
             Preset::Soak => Self {
-                rate: 1_000.0,
-                span: s(3_600),
+                span: s(1_800),
                 lookups: Lookups::Beforehand,
                 ..fleet
             },
@@ -301,10 +306,15 @@ impl Plan {
             per_message == 1 || !(is_idle || draft.kind == Kind::Lookups),
             "--per-message is 1 here: each is measured by itself"
         );
-        let sign = changes.sign.unwrap_or(Sign::Live);
         let lookups = changes.lookups.unwrap_or(draft.lookups);
+        let is_known_before = lookups != Lookups::Each && !is_idle;
+        let sign = match changes.sign {
+            Some(sign) => sign,
+            None if is_known_before => draft.sign,
+            None => Sign::Live,
+        };
         anyhow::ensure!(
-            sign == Sign::Live || lookups != Lookups::Each && !is_idle,
+            sign == Sign::Live || is_known_before,
             "--sign ahead needs instants that are known before: not with --lookups each, not one at a time"
         );
         Ok(Self {
@@ -325,6 +335,7 @@ impl Plan {
             answer_delay: changes.answer_delay.unwrap_or_default(),
             refuse: changes.refuse.unwrap_or(draft.refuse),
             yardstick: draft.yardstick,
+            keys_in_turn: false,
         })
     }
 
@@ -339,17 +350,42 @@ impl Plan {
         }
     }
 
+    /// The look-ups of homologation: one participant asks, so many a minute, for keys that differ.
+    pub(crate) fn lookups_of_one(&self, per_minute: f64) -> Self {
+        Self {
+            choice: Choice {
+                payers: 0..1,
+                receivers: 1..2,
+                ..self.choice.clone()
+            },
+            keys_in_turn: true,
+            ..self.at(per_minute / 60.0)
+        }
+    }
+
+    /// The part of all that the busiest of `banks` has.
+    fn busiest(&self, banks: &std::ops::Range<u16>) -> f64 {
+        let weight = |rank: u16| f64::from(rank).powf(-self.choice.skew);
+        1.0 / (1..=banks.end - banks.start).map(weight).sum::<f64>()
+    }
+
+    /// Look-ups a second of the busiest bank at most, of those that are made during the run.
+    pub(crate) fn lookups_per_second(&self) -> f64 {
+        match (self.kind, self.lookups) {
+            (Kind::Lookups, _) | (Kind::Payments | Kind::Sweep, Lookups::Each) => {
+                self.arrivals.peak() * self.busiest(&self.choice.payers)
+            }
+            _ => 0.0,
+        }
+    }
+
     /// Tokens a second that the busiest bank takes from its bucket on the primary channel: an order of a payment
     /// takes one, an answer a fifth (ICOM manual).
     pub(crate) fn tokens_per_second(&self) -> f64 {
-        let share = |banks: &std::ops::Range<u16>| {
-            let weight = |rank: u16| f64::from(rank).powf(-self.choice.skew);
-            1.0 / (1..=banks.end - banks.start).map(weight).sum::<f64>()
-        };
         let rate = self.arrivals.peak();
         let (pays, answers) = (
-            rate * share(&self.choice.payers),
-            rate * share(&self.choice.receivers) / 5.0,
+            rate * self.busiest(&self.choice.payers),
+            rate * self.busiest(&self.choice.receivers) / 5.0,
         );
         let is_one = self.choice.payers.start == self.choice.receivers.start;
         if is_one { pays + answers } else { pays.max(answers) }
@@ -452,6 +488,58 @@ mod tests {
         );
         assert_eq!(plan.banks, 20);
         assert!((plan.arrivals.peak() - 7_500.0).abs() < 1e-9);
+        assert_eq!(plan.arrivals.burst_span(), Some(s(30)..s(90)));
+    }
+
+    #[test]
+    fn a_burst_of_two_banks_is_a_pair_that_pays_one_way() {
+        let two = Changes {
+            banks: Some(2),
+            ..Changes::default()
+        };
+        let burst = plan(Preset::Burst, &two);
+        assert_eq!((burst.choice.payers, burst.choice.receivers), (0..1, 1..2));
+        let fleet = plan(Preset::Fleet, &two);
+        assert_eq!((fleet.choice.payers, fleet.choice.receivers), (0..2, 0..2));
+    }
+
+    #[test]
+    fn single_is_signed_ahead_unless_its_instants_are_not_known() {
+        let single = |changes: Changes| plan(Preset::Single, &changes).sign;
+        assert_eq!(single(Changes::default()), Sign::Ahead);
+        assert_eq!(
+            single(Changes {
+                lookups: Some(Lookups::Each),
+                ..Changes::default()
+            }),
+            Sign::Live
+        );
+        assert_eq!(plan(Preset::Pair, &Changes::default()).sign, Sign::Live);
+    }
+
+    #[test]
+    fn look_ups_stay_below_what_a_participant_may_ask() {
+        let dict = plan(Preset::Dict, &Changes::default());
+        assert!((dict.lookups_per_second() - 175.0).abs() < 1e-6);
+        let each = Changes {
+            lookups: Some(Lookups::Each),
+            ..Changes::default()
+        };
+        assert!((plan(Preset::Pair, &each).lookups_per_second() - 5_000.0).abs() < 1e-6);
+        assert!(plan(Preset::Soak, &Changes::default()).lookups_per_second().abs() < 1e-6);
+    }
+
+    #[test]
+    fn in_homologation_one_participant_asks() {
+        let homologation = plan(Preset::Homologation, &Changes::default());
+        let asks = homologation.lookups_of_one(4_000.0);
+        assert_eq!(
+            (asks.choice.payers.clone(), asks.choice.receivers.clone()),
+            (0..1, 1..2)
+        );
+        assert!((asks.arrivals.peak() * 60.0 - 4_000.0).abs() < 1e-6);
+        assert!(asks.keys_in_turn);
+        assert_eq!(asks.arrivals.span(), s(600));
     }
 
     #[test]
@@ -552,7 +640,7 @@ mod tests {
             refused(
                 Preset::Pair,
                 Changes {
-                    warm_up: Some(s(60)),
+                    warm_up: Some(s(120)),
                     ..with()
                 }
             )
@@ -563,7 +651,7 @@ mod tests {
     #[test]
     fn the_busiest_bank_is_known_before_the_run() {
         // One payer has it all; its receiver's answers cost a fifth.
-        assert!((plan(Preset::Pair, &Changes::default()).tokens_per_second() - 2_000.0).abs() < 1e-6);
+        assert!((plan(Preset::Pair, &Changes::default()).tokens_per_second() - 5_000.0).abs() < 1e-6);
         let even = Changes {
             skew: Some(0.0),
             rate: Some(2_000.0),

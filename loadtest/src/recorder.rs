@@ -40,6 +40,9 @@ pub(crate) struct Recorder {
     consumed: Histogram<u64>,
     answered: Histogram<u64>,
     looked_up: Histogram<u64>,
+    /// Where a burst lies, and the latencies of what was due in it.
+    burst: std::ops::Range<u64>,
+    in_burst: Histogram<u64>,
     due: u64,
     settled: u64,
     last_end: u64,
@@ -82,10 +85,17 @@ impl Recorder {
             consumed: histogram(DIGITS),
             answered: histogram(DIGITS),
             looked_up: histogram(DIGITS),
+            burst: 0..0,
+            in_burst: histogram(DIGITS),
             due: 0,
             settled: 0,
             last_end: 0,
         }
+    }
+
+    /// What is due in `burst` is counted by itself too.
+    pub(crate) fn with_burst(self, burst: std::ops::Range<u64>) -> Self {
+        Self { burst, ..self }
     }
 
     fn at(&mut self, now: u64) -> &mut Slice {
@@ -115,6 +125,9 @@ impl Recorder {
             self.settled += 1;
             record(&mut self.latency, latency);
             record(&mut self.service, now.saturating_sub(started));
+        }
+        if self.burst.contains(&scheduled) {
+            record(&mut self.in_burst, latency);
         }
     }
 
@@ -187,6 +200,7 @@ impl Recorder {
             consumed: Curve::of(&self.consumed),
             answered: Curve::of(&self.answered),
             looked_up: Curve::of(&self.looked_up),
+            in_burst: Curve::of(&self.in_burst),
             points: slices.collect(),
         }
     }
@@ -222,6 +236,9 @@ pub(crate) struct Figures {
     pub(crate) answered: Curve,
     /// Look-ups that belong to payments.
     pub(crate) looked_up: Curve,
+    /// Of a burst: the latency of what was due in it.
+    #[serde(default)]
+    pub(crate) in_burst: Curve,
     pub(crate) points: Vec<Point>,
 }
 
@@ -362,6 +379,18 @@ mod tests {
         assert!(figures.latency.max_ms < 6.0);
         assert!(figures.points[0].p99_ms > 800.0);
         assert!((figures.rate - 1.0).abs() < 1e-9, "{}", figures.rate);
+    }
+
+    #[test]
+    fn a_burst_is_counted_by_itself_too() {
+        let mut recorder = Recorder::new(3 * SECOND, 0).with_burst(SECOND..2 * SECOND);
+        for second in 0..3 {
+            let micros = if second == 1 { 90_000 } else { 1_000 };
+            recorder.settled(second * SECOND, second * SECOND, second * SECOND + micros);
+        }
+        let figures = recorder.finish(3 * SECOND);
+        assert_eq!((figures.latency.count, figures.in_burst.count), (3, 1));
+        assert!(figures.in_burst.p50_ms > 89.0);
     }
 
     #[test]

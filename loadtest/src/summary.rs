@@ -41,8 +41,11 @@ pub(crate) fn line(run: &RunReport) -> String {
             " (too much: left out of the medians)"
         }
     );
+    let recovery = run
+        .recovery
+        .map_or(String::new(), |recovery| format!("\n  {recovery}"));
     format!(
-        "{}: {:.0}/s settled; p50 {:.1} ms, p99 {:.1} ms, p99.9 {:.1} ms, max {:.1} ms; {} rejected, {:.2} % errors; {steal}",
+        "{}: {:.0}/s settled; p50 {:.1} ms, p99 {:.1} ms, p99.9 {:.1} ms, max {:.1} ms; {} rejected, {:.2} % errors; {steal}{recovery}",
         run.name,
         run.figures.rate,
         latency.p50_ms,

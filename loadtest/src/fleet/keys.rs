@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 use super::Bank;
 use crate::chance;
 use crate::keys::cpf;
+use crate::number::wide;
 
 /// The first nine digits of payers' CPFs: of each look-up another one, for everybody has few of them.
 const PAYERS_FROM: u64 = 300_000_000;
@@ -36,14 +37,24 @@ impl Directory {
         }
     }
 
-    /// One key of bank `bank`, by chance; none when it has none.
-    pub(crate) fn any(&self, bank: u16, chance: u64) -> Option<Key> {
+    /// One key of bank `bank`, by a number that is chance or counts; none when it has none.
+    pub(crate) fn any(&self, bank: u16, which: u64) -> Option<Key> {
         if self.loaded > 0 {
-            return Some(crate::keys::key(1 + chance % self.loaded));
+            return Some(crate::keys::key(1 + which % self.loaded));
         }
         let keys = self.by_bank.get(usize::from(bank))?;
         let count = u64::try_from(keys.len()).ok().filter(|count| *count > 0)?;
-        keys.get(usize::try_from(chance % count).ok()?).cloned()
+        keys.get(usize::try_from(which % count).ok()?).cloned()
+    }
+
+    /// Keys that there are of bank `bank`.
+    pub(crate) fn count(&self, bank: u16) -> u64 {
+        let of_bank = || {
+            self.by_bank
+                .get(usize::from(bank))
+                .map_or(0, |keys| wide(keys.len()))
+        };
+        if self.loaded > 0 { self.loaded } else { of_bank() }
     }
 
     /// Registers `count` keys of each bank of `whose`. One that is there already, of an earlier run, is as good.

@@ -256,8 +256,12 @@ fn ids(shared: &Shared, run: &Run, order: &Order) -> Vec<EndToEndId> {
 }
 
 fn key(run: &Run, order: &Order, number: u32) -> Option<Key> {
-    let chance = chance::of(run.load.seed, u64::from(number));
-    run.load.directory.any(order.receiver, chance)
+    let which = if run.load.keys_in_turn {
+        u64::from(number)
+    } else {
+        chance::of(run.load.seed, u64::from(number))
+    };
+    run.load.directory.any(order.receiver, which)
 }
 
 fn payment(run: &Run, number: u32, id: EndToEndId, key: Option<Key>) -> Payment {

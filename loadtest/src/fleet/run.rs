@@ -33,6 +33,10 @@ pub(crate) struct Load {
     pub(crate) span: u64,
     /// Of it, what does not count.
     pub(crate) warm_up: u64,
+    /// Where in it a burst lies, microseconds; empty without one.
+    pub(crate) burst: std::ops::Range<u64>,
+    /// Each key is looked up before one is again.
+    pub(crate) keys_in_turn: bool,
     /// Each waits for the one before.
     pub(crate) one_at_a_time: bool,
     /// Keys that are paid to, or looked up.
@@ -93,7 +97,7 @@ impl Run {
     fn new(load: Load, entropy: u64, begins_in: Duration) -> Self {
         Self {
             ledger: Ledger::new(&load.orders, load.seed, entropy),
-            recorder: Mutex::new(Recorder::new(load.span, load.warm_up)),
+            recorder: Mutex::new(Recorder::new(load.span, load.warm_up).with_burst(load.burst.clone())),
             began: Instant::now() + begins_in,
             began_at: SystemClock.now().plus(begins_in),
             errors: Mutex::default(),

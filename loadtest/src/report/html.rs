@@ -8,6 +8,7 @@ use super::{Report, RunReport};
 use crate::gate::Check;
 use crate::number::float;
 use crate::plan::Kind;
+use crate::recovery;
 
 const STYLE: &str = "
 :root{color-scheme:light dark;--fg:#1b1b1b;--bg:#fff;--soft:#6b6b6b;--line:#d9d9d9;--good:#00704a;--bad:#b00020}
@@ -91,6 +92,16 @@ fn verdict(page: &mut String, report: &Report) {
         );
         big(format!("{:.1} ms", medians.p99_ms), "p99");
         big(format!("{:.1} ms", medians.p999_ms), "p99.9");
+        let worst = report.runs.iter().filter(|run| run.counts());
+        if let Some(worst) = recovery::worst(worst.filter_map(|run| run.recovery)) {
+            big(
+                worst
+                    .after_s
+                    .map_or("never".to_owned(), |after| format!("{after} s")),
+                "after the burst: back to the latency before it",
+            );
+            big(format!("{:.1} ms", worst.in_burst_p99_ms), "p99 in the burst");
+        }
     } else if report.is_valid() && report.has_medians() {
         big("-".to_owned(), "no run was quiet enough for a median");
     }
@@ -385,6 +396,9 @@ fn section(page: &mut String, run: &RunReport, is_named: bool) {
         );
     }
     *page += "</table>";
+    if let Some(recovery) = run.recovery {
+        put(page, format_args!("<p>{}.</p>", escape(&recovery.to_string())));
+    }
     if let Some(signatures) = run.signatures_a_payment {
         put(
             page,
@@ -471,6 +485,26 @@ mod tests {
         let page = page(&report).unwrap();
         assert!(page.contains("No result"));
         assert!(!page.contains("p99 from") && !page.contains("settled, median"));
+    }
+
+    #[test]
+    fn a_burst_tells_how_soon_it_was_over() {
+        let mut report = full();
+        let recovery = recovery::Recovery {
+            baseline_p99_ms: 20.0,
+            bound_ms: 30.0,
+            in_burst_p99_ms: 180.0,
+            after_s: Some(4),
+            watched_s: 30,
+        };
+        report.runs[0].recovery = Some(recovery);
+        let said = page(&report).unwrap();
+        assert!(said.contains("<b>4 s</b>") && said.contains("<b>180.0 ms</b>p99 in the burst"));
+        report.runs[1].recovery = Some(recovery::Recovery {
+            after_s: None,
+            ..recovery
+        });
+        assert!(page(&report).unwrap().contains("<b>never</b>"));
     }
 
     #[test]

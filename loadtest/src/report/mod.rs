@@ -14,6 +14,7 @@ use crate::machine::{Machine, Used};
 use crate::number::{median, share};
 use crate::plan::{Kind, Lookups, Preset, Sign};
 use crate::recorder::Figures;
+use crate::recovery::Recovery;
 use crate::yardstick::Yardsticks;
 
 /// Raised when a field changes its meaning.
@@ -98,6 +99,8 @@ pub(crate) struct RunReport {
     pub(crate) samples: Vec<Sample>,
     /// Messages that the switch signed for each settled payment.
     pub(crate) signatures_a_payment: Option<f64>,
+    /// Of a burst.
+    pub(crate) recovery: Option<Recovery>,
 }
 
 /// Of all that was sent.
