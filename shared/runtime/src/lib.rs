@@ -29,6 +29,11 @@ pub use ids::Ids;
 pub use lifecycle::{Lifecycle, StopSwitch, Stopping, TaskEnd};
 pub use shares::Shares;
 
+/// Of every process with this crate: a message is a few hundred small pieces, taken on one thread and given back on
+/// another, which glibc's allocator pays for twice over.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Makes aws-lc the process's one cryptography provider. Safe to call again.
 ///
 /// Everything that speaks TLS needs it first; [`telemetry::init`] calls it too.
