@@ -148,7 +148,7 @@ fn lines(
         .map(|(name, used)| format!("{name:<13}{:>5.2}{:>5.0} MB", used.cpu, used.memory_mb))
         .collect();
     for row in processes.chunks(PROCESSES_IN_ROW) {
-        lines.push(format!("  {}", row.join("")));
+        lines.push(format!("  {}", row.join(" ")));
     }
     for (reason, count) in errors.into_iter().take(REASONS_MAX) {
         lines.push(format!("  {count:>8} {reason}"));

@@ -2,6 +2,8 @@
 //!
 //! Alone (`.config/nextest.toml`), and slow: what is looked at is whether it counts right, never how fast.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -120,4 +122,77 @@ fn a_smoke_of_two_seconds_is_valid_and_accounts_for_every_payment() {
         compared.status.success() && row.is_some_and(|row| row.ends_with("1.00")),
         "{table}"
     );
+}
+
+/// Removes what the bench was told to keep, its database included.
+struct Kept<'a>(&'a Path);
+
+impl Drop for Kept<'_> {
+    fn drop(&mut self) {
+        let down = Command::new(pix())
+            .arg("--dir")
+            .arg(self.0)
+            .args(["down", "--purge"])
+            .output();
+        drop(down);
+    }
+}
+
+#[test]
+fn a_kept_switch_serves_again_and_a_burst_tells_how_soon_it_was_over() {
+    let out = tempfile::tempdir().expect("a folder");
+    // User postgres, whom root runs the database as, has to get through.
+    std::fs::set_permissions(out.path(), Permissions::from_mode(0o711)).expect("ours");
+    let (keep, reported) = (out.path().join("kept"), out.path().join("reports"));
+    let _kept = Kept(&keep);
+    let keep = keep.to_str().expect("letters");
+    let burst = [
+        "burst",
+        "--banks",
+        "2",
+        "--rate",
+        "20",
+        "--peak",
+        "40",
+        "--for",
+        "8",
+        "--warm-up",
+        "1",
+        "--keep",
+        keep,
+    ];
+    let ran = bench(&reported, &burst);
+    assert!(ran.status.success(), "{}", said(&ran));
+
+    let trace = out.path().join("instants");
+    let instants: Vec<String> = (1..=30).map(|number| format!("0.{number:02}")).collect();
+    std::fs::write(&trace, instants.join("\n")).expect("ours");
+    let trace = trace.to_str().expect("letters");
+    let again = bench(
+        &reported,
+        &["pair", "--trace", trace, "--per-message", "3", "--keep", keep],
+    );
+    assert!(again.status.success(), "{}", said(&again));
+    assert!(
+        !said(&again).contains("banks joined"),
+        "they were there: {}",
+        said(&again)
+    );
+
+    let reports = reports(&reported);
+    let [(_, burst, page), (_, pair, _)] = &reports[..] else {
+        panic!("{} reports", reports.len());
+    };
+    assert_eq!(
+        (&burst["setup"]["payers"], &burst["setup"]["receivers"]),
+        (&1.into(), &1.into())
+    );
+    let recovery = &burst["runs"][0]["recovery"];
+    assert_eq!(recovery["watched_s"], 2);
+    assert!(
+        recovery["in_burst_p99_ms"].as_f64().is_some_and(|ms| ms > 0.0) && page.contains("baseline latency"),
+        "{recovery}"
+    );
+    assert_eq!(pair["runs"][0]["counts"]["settled"], 30);
+    assert!(pair["runs"][0]["recovery"].is_null());
 }
