@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use aws_lc_rs::error::KeyRejected;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeyPair;
 use aws_lc_rs::signature::{KeyPair as _, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_SHA256};
@@ -10,8 +11,9 @@ use x509_parser::asn1_rs::FromDer;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::pem::Pem;
 use x509_parser::public_key::PublicKey;
+use zeroize::Zeroizing;
 
-use crate::{IssuerSerial, signature};
+use crate::{IssuerSerial, signature, vector};
 
 /// Why a certificate or key cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -36,6 +38,8 @@ pub struct Signer(Arc<SignerParts>);
 
 struct SignerParts {
     key: KeyPair,
+    /// The same key for [`vector`], when it is one of 2048 bits.
+    vector_key: Option<Arc<pix_vector_rsa::Key>>,
     random: SystemRandom,
     issuer_serial: IssuerSerial,
     x509_data: Box<str>,
@@ -51,14 +55,16 @@ impl Signer {
         let der = first_certificate(cert_pem)?;
         let certificate = parse(&der)?;
         let public = rsa_public_key(&certificate)?;
-        let key = private_key(key_pem)?;
+        let (key, key_der) = private_key(key_pem)?;
         if key.public_key().as_ref() != public {
             return Err(KeyError::Mismatch);
         }
         let (issuer_serial, name) = IssuerSerial::of(&certificate)?;
         let x509_data = signature::x509_data(&name, issuer_serial.serial()).into();
+        let vector_key = pix_vector_rsa::Key::from_der(&key_der, public).ok();
         Ok(Self(Arc::new(SignerParts {
             key,
+            vector_key: vector_key.map(Arc::new),
             random: SystemRandom::new(),
             issuer_serial,
             x509_data,
@@ -83,8 +89,16 @@ impl Signer {
         &self.0.x509_data
     }
 
-    /// RSASSA-PKCS1-v1_5 with SHA-256 over `message`.
+    /// RSASSA-PKCS1-v1_5 with SHA-256 over `message`. With a library of [`vector`] it may wait a millisecond or two for
+    /// others.
     pub fn sign(&self, message: &[u8]) -> Vec<u8> {
+        match (vector::combiner(), &self.0.vector_key) {
+            (Some(combiner), Some(key)) => combiner.sign(key, message, || self.sign_alone(message)),
+            _ => self.sign_alone(message),
+        }
+    }
+
+    fn sign_alone(&self, message: &[u8]) -> Vec<u8> {
         let mut signature = vec![0; self.0.key.public_modulus_len()];
         self.0
             .key
@@ -203,14 +217,19 @@ pub fn first_certificate(pem: &[u8]) -> Result<Vec<u8>, KeyError> {
     found.map(|section| section.contents).ok_or(KeyError::Certificate)
 }
 
-fn private_key(pem: &[u8]) -> Result<KeyPair, KeyError> {
+/// The first private key, and its DER.
+fn private_key(pem: &[u8]) -> Result<(KeyPair, Zeroizing<Vec<u8>>), KeyError> {
+    type Read = fn(&[u8]) -> Result<KeyPair, KeyRejected>;
     let mut sections = Pem::iter_from_buffer(pem).flatten();
-    let read = sections.find_map(|section| match section.label.as_str() {
-        "PRIVATE KEY" => Some(KeyPair::from_pkcs8(&section.contents)),
-        "RSA PRIVATE KEY" => Some(KeyPair::from_der(&section.contents)),
-        _ => None,
-    });
-    read.and_then(Result::ok).ok_or(KeyError::PrivateKey)
+    let (read, der) = sections
+        .find_map(|section| match section.label.as_str() {
+            "PRIVATE KEY" => Some((KeyPair::from_pkcs8 as Read, Zeroizing::new(section.contents))),
+            "RSA PRIVATE KEY" => Some((KeyPair::from_der as Read, Zeroizing::new(section.contents))),
+            _ => None,
+        })
+        .ok_or(KeyError::PrivateKey)?;
+    let key = read(&der).map_err(|_| KeyError::PrivateKey)?;
+    Ok((key, der))
 }
 
 fn parse(der: &[u8]) -> Result<X509Certificate<'_>, KeyError> {

@@ -17,6 +17,7 @@ mod key;
 mod profile;
 mod signature;
 pub mod tree;
+pub mod vector;
 
 pub use cursor::{Cursor, NotCanonical, Token, unescape};
 pub use error::SignatureError;

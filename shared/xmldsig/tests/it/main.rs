@@ -1,5 +1,7 @@
 //! Our exclusive C14N against bergshamra's and libxml2's, on whatever XML comes.
 
+mod vector;
+
 use std::process::Command;
 
 use bergshamra::c14n::{C14nMode, canonicalize as oracle};
