@@ -8,7 +8,7 @@ use std::time::Duration;
 use pix_runtime::config::{Faults, Key, Settings};
 use pix_runtime::telemetry::{LogFormat, LogLevel};
 use pix_runtime::tls;
-use pix_xmldsig::Signer;
+use pix_xmldsig::{Signer, vector};
 
 /// Every setting, with default, unit and meaning.
 pub(crate) static KEYS: &[Key] = &[
@@ -89,6 +89,11 @@ pub(crate) static KEYS: &[Key] = &[
         "certificate of the DICT's signature",
     ),
     Key::required::<PathBuf>("signature.key", "PEM file", "its private key"),
+    Key::optional::<PathBuf>(
+        "signature.vector_library",
+        "file",
+        "libcrypto_mb, which signs eight at a time on processors with AVX-512 IFMA; without it aws-lc signs",
+    ),
     Key::with_default::<bool>(
         "signature.required",
         "true",
@@ -129,6 +134,7 @@ pub(crate) struct Config {
     pub(crate) participants: pix_participants::Source,
     pub(crate) tls: Arc<rustls::ServerConfig>,
     pub(crate) signer: Signer,
+    pub(crate) vector_library: Option<PathBuf>,
     pub(crate) signature_required: bool,
     pub(crate) inside: pix_inside::Ends,
     pub(crate) unsafe_durability: bool,
@@ -160,6 +166,10 @@ impl Config {
         let signer = signer
             .map_err(|fault| settings.fault("signature.certificate or signature.key", fault))
             .ok();
+        let vector_library: Option<PathBuf> = settings.optional("signature.vector_library");
+        if let Some(Err(fault)) = vector_library.as_deref().map(vector::load) {
+            settings.fault("signature.vector_library", fault);
+        }
         let inside = pix_inside::Ends::read(&settings);
         let participants = pix_participants::Source::read(&settings, &inside);
         let (Some(tls), Some(signer), Some(participants)) = (tls, signer, participants) else {
@@ -179,6 +189,7 @@ impl Config {
             participants,
             tls,
             signer,
+            vector_library,
             signature_required: settings.get("signature.required"),
             inside,
             unsafe_durability: settings.get("unsafe_durability"),

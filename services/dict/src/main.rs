@@ -76,6 +76,9 @@ fn main() -> ExitCode {
     for table in [metrics::METRICS, pix_participants::METRICS, CONNECTIONS] {
         metric::declare(table);
     }
+    if let Some(library) = &config.vector_library {
+        tracing::info!(library = %library.display(), "signatures are made eight at a time");
+    }
     let code = match pix_runtime::build_runtime() {
         Ok(runtime) => runtime.block_on(run(config)).unwrap_or_else(|error| fail(&error)),
         Err(error) => fail(&error.into()),

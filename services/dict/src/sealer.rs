@@ -1,9 +1,10 @@
 //! Signing, on as many threads as there are processors: it is the one part of an answer that takes a processor's
-//! time, and the threads that serve sockets do not wait for it.
+//! time, and the threads that serve sockets do not wait for it. Signatures that are made side by side have as many
+//! threads as can meet; most of those wait.
 
 use std::sync::Arc;
 
-use pix_xmldsig::Signer;
+use pix_xmldsig::{Signer, vector};
 use tokio::sync::Semaphore;
 
 /// Signs answers. Clones share the threads.
@@ -14,12 +15,15 @@ pub(crate) struct Sealer {
 }
 
 impl Sealer {
-    /// With one place for each processor.
+    /// With one place for each processor; where signatures are made side by side with two for each lane, so that calls
+    /// fill while others are under way.
     pub(crate) fn new(signer: Signer) -> Self {
         let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Self {
             signer,
-            places: Arc::new(Semaphore::new(processors)),
+            places: Arc::new(Semaphore::new(
+                vector::lanes().map_or(processors, |lanes| 2 * lanes),
+            )),
         }
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use pix_runtime::config::{Faults, Key, Settings};
 use pix_runtime::telemetry::{LogFormat, LogLevel};
 use pix_runtime::tls;
-use pix_xmldsig::Signer;
+use pix_xmldsig::{Signer, vector};
 use spi_core::allowance::{Rate, Rates};
 
 /// Every setting, with default, unit and meaning.
@@ -78,6 +78,11 @@ pub(crate) static KEYS: &[Key] = &[
         "certificate of the SPI's signature",
     ),
     Key::required::<PathBuf>("signature.key", "PEM file", "its private key"),
+    Key::optional::<PathBuf>(
+        "signature.vector_library",
+        "file",
+        "libcrypto_mb, which signs eight at a time on processors with AVX-512 IFMA; without it aws-lc signs",
+    ),
     pix_inside::CERTIFICATE,
     pix_inside::KEY,
     pix_inside::CA,
@@ -140,6 +145,7 @@ pub(crate) struct Config {
     pub(crate) participants: pix_participants::Source,
     pub(crate) tls: Arc<rustls::ServerConfig>,
     pub(crate) signer: Signer,
+    pub(crate) vector_library: Option<PathBuf>,
     pub(crate) inside: pix_inside::Ends,
     pub(crate) rates: Rates,
     pub(crate) pull_next: PullNext,
@@ -173,6 +179,10 @@ impl Config {
         let signer = signer
             .map_err(|fault| settings.fault("signature.certificate or signature.key", fault))
             .ok();
+        let vector_library: Option<PathBuf> = settings.optional("signature.vector_library");
+        if let Some(Err(fault)) = vector_library.as_deref().map(vector::load) {
+            settings.fault("signature.vector_library", fault);
+        }
         let inside = pix_inside::Ends::read(&settings);
         let participants = pix_participants::Source::read(&settings, &inside);
         let (Some(tls), Some(signer), Some(participants)) = (tls, signer, participants) else {
@@ -190,6 +200,7 @@ impl Config {
             participants,
             tls,
             signer,
+            vector_library,
             inside,
             rates: Rates {
                 primary: settings.get::<RateSetting>("bucket.primary").0,

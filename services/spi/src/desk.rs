@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use iso20022::{AppHdr, MessageDefinition, Pacs008Group};
 use pix_domain::{MsgId, ResourceId, SPI_ISPB, Timestamp};
 use pix_runtime::{Clock, Ids, Stopping};
-use pix_xmldsig::Signer;
+use pix_xmldsig::{Signer, vector};
 use spi_core::former::{Former, Group, form_wait};
 use spi_core::outgoing::{Form, Mailbox, Parcel, priority_of};
 use spi_core::streams::{Delivery, Effect, LONG_POLL, Reply, StreamId, Streams, Token, Waiter};
@@ -114,6 +114,9 @@ pub(crate) struct Desk<C> {
     streams: Streams,
     replies: HashMap<Waiter, oneshot::Sender<Reply>>,
     signing: JoinSet<Formed>,
+    /// So many signatures under way keep the signers busy.
+    signers: usize,
+    /// Signatures that are asked for at the same time.
     signers_max: usize,
     utilisation: f64,
     /// Signed, waiting for the next COMMIT.
@@ -149,6 +152,11 @@ impl<C: Clock + Clone> Desk<C> {
             last_outbox_id,
         } = parts;
         let backlog = store.backlog().await?;
+        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        // Of those made side by side most only wait. From half of the lanes on, transactions wait for company instead: a
+        // message that they share saves a whole signature.
+        let (signers, signers_max) =
+            vector::lanes().map_or((processors, processors), |lanes| (lanes / 2, lanes));
         tracing::info!(
             unformed = backlog.unformed.len(),
             unread = backlog.unread.len(),
@@ -168,7 +176,8 @@ impl<C: Clock + Clone> Desk<C> {
             streams: Streams::default(),
             replies: HashMap::new(),
             signing: JoinSet::new(),
-            signers_max: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            signers,
+            signers_max,
             utilisation: 0.0,
             signed: Vec::new(),
             confirming: Vec::new(),
@@ -375,7 +384,7 @@ impl<C: Clock + Clone> Desk<C> {
     }
 
     fn observe_signers(&mut self) {
-        let busy = f64::from(small(self.signing.len())) / f64::from(small(self.signers_max));
+        let busy = f64::from(small(self.signing.len().min(self.signers))) / f64::from(small(self.signers));
         self.utilisation += UTILISATION_WEIGHT * (busy - self.utilisation);
     }
 

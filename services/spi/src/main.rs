@@ -99,6 +99,9 @@ fn main() -> ExitCode {
     for table in [metrics::METRICS, pix_participants::METRICS, CONNECTIONS] {
         metric::declare(table);
     }
+    if let Some(library) = &config.vector_library {
+        tracing::info!(library = %library.display(), "signatures are made eight at a time");
+    }
     let run = async {
         match audit {
             true => check_audit(&config).await,
