@@ -17,7 +17,7 @@ use crate::knee::{self, Tried};
 use crate::machine::{Machine, Ticks, Used, Watch};
 use crate::number::{float, whole};
 use crate::plan::{Kind, Lookups, Plan, Preset, Size};
-use crate::report::{self, Counts, FORMAT, Report, RunReport, Sample, Setup};
+use crate::report::{self, AWS_LC, Counts, FORMAT, Report, RunReport, Sample, Setup};
 use crate::slo::Slo;
 use crate::switch::{Gauges, Switch};
 use crate::view::View;
@@ -35,6 +35,8 @@ pub(crate) struct Wanted {
     pub(crate) yardsticks: bool,
     /// Look-ups are of so many keys that are loaded by SQL first, instead of the banks' own.
     pub(crate) loaded_keys: Option<u64>,
+    /// What signs eight at a time.
+    pub(crate) vector_library: Option<PathBuf>,
     /// The running switch that is attacked; one of our own unless given.
     pub(crate) attack: Option<PathBuf>,
     /// Where a switch of our own stays.
@@ -91,6 +93,12 @@ const LOG_LEVELS: [&str; 3] = [
     "PIX_SPI_LOG_LEVEL",
 ];
 
+/// Settings of those services of a switch of our own that sign.
+const VECTOR_LIBRARIES: [&str; 2] = [
+    "PIX_DICT_SIGNATURE_VECTOR_LIBRARY",
+    "PIX_SPI_SIGNATURE_VECTOR_LIBRARY",
+];
+
 /// Runs it. The switch of our own ends whatever happens.
 pub(crate) async fn bench(wanted: &Wanted) -> anyhow::Result<Verdict> {
     let mut view = View::new();
@@ -99,6 +107,10 @@ pub(crate) async fn bench(wanted: &Wanted) -> anyhow::Result<Verdict> {
         None => instance::pix_beside_us()?,
     };
     let (mut settings, buckets) = buckets(wanted);
+    if let Some(library) = &wanted.vector_library {
+        let library = library.display().to_string();
+        settings.extend(VECTOR_LIBRARIES.map(|name| (name.to_owned(), library.clone())));
+    }
     settings.extend(LOG_LEVELS.map(|name| (name.to_owned(), "info".to_owned())));
     let began = Instant::now();
     let instance = match &wanted.attack {
@@ -675,6 +687,10 @@ fn setup(wanted: &Wanted, instance: &Instance, buckets: Option<String>) -> Setup
         connections: u64::from(wanted.connections),
         own_switch: instance.is_own(),
         buckets,
+        signer: match wanted.vector_library {
+            Some(_) => "libcrypto_mb, 8 at a time".to_owned(),
+            None => AWS_LC.to_owned(),
+        },
         steal_max: wanted.steal_max,
     }
 }

@@ -118,6 +118,7 @@ fn warnings(a: &Report, b: &Report) -> Vec<String> {
                 setup.per_message,
                 setup.sign,
                 setup.lookups,
+                setup.signer.clone(),
             )
         };
         of(a) != of(b)

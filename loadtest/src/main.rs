@@ -152,6 +152,9 @@ struct RunArguments {
     /// Look up so many keys that are loaded into the DICT by SQL first, instead of the banks' own.
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..=KEYS_MAX))]
     loaded_keys: Option<u64>,
+    /// Sign with this libcrypto_mb, eight at a time: the fleet, and the bench's own switch.
+    #[arg(long, value_name = "FILE")]
+    vector_library: Option<PathBuf>,
     /// Leave the yardsticks out.
     #[arg(long)]
     no_yardsticks: bool,
@@ -219,7 +222,12 @@ async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         }
         (Some(Command::Keys(what)), _) => load_keys(what).await,
         (None, Some(run)) => {
-            let verdict = bench::bench(&wanted(run)?).await?;
+            let wanted = wanted(run)?;
+            if let Some(library) = &wanted.vector_library {
+                pix_xmldsig::vector::load(library)
+                    .with_context(|| format!("--vector-library {}", library.display()))?;
+            }
+            let verdict = bench::bench(&wanted).await?;
             Ok(match verdict {
                 Verdict::Kept => ExitCode::SUCCESS,
                 Verdict::Broken => ExitCode::FAILURE,
@@ -256,6 +264,11 @@ fn wanted(run: RunArguments) -> anyhow::Result<Wanted> {
         seed: run.seed,
         size: run.size,
     };
+    // The switch runs in another folder. What is no file here is a name that the loader looks for.
+    let vector_library = run.vector_library.map(|path| match path.is_file() {
+        true => std::path::absolute(path),
+        false => Ok(path),
+    });
     Ok(Wanted {
         preset: run.preset,
         plan: Plan::new(run.preset, &changes)?,
@@ -265,6 +278,7 @@ fn wanted(run: RunArguments) -> anyhow::Result<Wanted> {
         steal_max: run.steal_max,
         yardsticks: !run.no_yardsticks,
         loaded_keys: run.loaded_keys,
+        vector_library: vector_library.transpose()?,
         attack: run.attack,
         keep: run.keep,
         pix: run.pix,

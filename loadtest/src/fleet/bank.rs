@@ -17,7 +17,7 @@ use pix_domain::{
 use pix_icom::{Channel, Icom};
 use pix_runtime::http::{Client, ClientLimits};
 use pix_runtime::{Ids, tls};
-use pix_xmldsig::{Signer, VerifyingKey};
+use pix_xmldsig::{Signer, VerifyingKey, vector};
 
 /// Of the signature's KeyInfo: each message has one only.
 const KEY_INFO_ID: &str = "key-info-id";
@@ -210,6 +210,15 @@ impl Bank {
     pub(crate) fn open(&self, message: &[u8]) -> Option<Opened> {
         iso20022::open(message, &self.spi).ok()
     }
+}
+
+/// A message that `form` signs: here, or, where signatures can be made together, on a thread that may wait for others.
+pub(crate) async fn signed(form: impl FnOnce() -> Bytes + Send + 'static) -> Bytes {
+    if vector::lanes().is_none() {
+        return form();
+    }
+    let signed = tokio::task::spawn_blocking(form).await;
+    signed.expect("signing does not panic")
 }
 
 /// Who is paid: one customer for all, whom no limit counts.

@@ -10,6 +10,7 @@ use pix_dict_client::Failure;
 use pix_domain::{EndToEndId, Key};
 use pix_icom::Said;
 use pix_runtime::{Clock as _, SystemClock};
+use pix_xmldsig::vector;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
@@ -142,14 +143,18 @@ async fn pay(shared: &Shared, run: &Arc<Run>, order: &Order, signed: Option<Byte
     if signed.is_some() && started.saturating_sub(order.at) > LATE_MAX {
         run.started_late.fetch_add(1, Ordering::Relaxed);
     }
-    let message = signed.unwrap_or_else(|| {
-        let receiver = shared.banks[usize::from(order.receiver)].ispb();
-        let all = order.payments().zip(ids).zip(keys);
-        let all: Vec<Payment> = all
-            .map(|((number, id), key)| payment(run, number, id, key))
-            .collect();
-        bank.order(receiver, &all, SystemClock.now().to_millis())
-    });
+    let message = match signed {
+        Some(message) => message,
+        None => {
+            let receiver = shared.banks[usize::from(order.receiver)].ispb();
+            let all = order.payments().zip(ids).zip(keys);
+            let all: Vec<Payment> = all
+                .map(|((number, id), key)| payment(run, number, id, key))
+                .collect();
+            let bank = bank.clone();
+            super::bank::signed(move || bank.order(receiver, &all, SystemClock.now().to_millis())).await
+        }
+    };
     let first = post(shared, run, order, &message).await;
     if let (Some(first), true) = (first, order.twice) {
         run.repeated.fetch_add(1, Ordering::Relaxed);
@@ -333,7 +338,9 @@ pub(crate) fn sign_ahead(shared: &Shared, run: &Run) -> Vec<Bytes> {
         let receiver = shared.banks[usize::from(order.receiver)].ispb();
         shared.banks[usize::from(order.payer)].order(receiver, &all, run.timestamp(order.at))
     };
-    let part = run.load.orders.len().div_ceil(threads()).max(1);
+    // Signatures that are made together need as many who ask.
+    let threads = vector::lanes().map_or_else(threads, |lanes| 2 * lanes);
+    let part = run.load.orders.len().div_ceil(threads).max(1);
     std::thread::scope(|scope| {
         let parts: Vec<_> = run
             .load

@@ -111,20 +111,21 @@ fn ordered(
         let (shared, run) = (shared.clone(), Arc::clone(run));
         tokio::spawn(async move {
             tokio::time::sleep(answer_delay).await;
-            answer(&shared, &run, index, &answers, available_at).await;
+            answer(&shared, &run, index, answers, available_at).await;
         });
     }
     !numbers.is_empty()
 }
 
 /// Signs now, whatever the payers do: nobody knows an order before it comes.
-async fn answer(shared: &Shared, run: &Run, index: u16, answers: &[Answer], available_at: Timestamp) {
+async fn answer(shared: &Shared, run: &Run, index: u16, answers: Vec<Answer>, available_at: Timestamp) {
     let Ok(_place) = shared.posts[usize::from(index)].acquire().await else {
         return;
     };
     let bank = &shared.banks[usize::from(index)];
-    let message = bank.answer(answers, SystemClock.now().to_millis());
     let payments = crate::number::wide(answers.len());
+    let signer = bank.clone();
+    let message = super::bank::signed(move || signer.answer(&answers, SystemClock.now().to_millis())).await;
     let began = Instant::now();
     while began.elapsed() < ANSWERS_FOR {
         let (why, after) = match bank.icom.post(message.clone()).await {

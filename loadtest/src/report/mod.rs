@@ -48,6 +48,13 @@ pub(crate) struct Report {
     pub(crate) verdicts: Vec<Check>,
 }
 
+/// The signer, unless another one is loaded.
+pub(crate) const AWS_LC: &str = "aws-lc";
+
+fn aws_lc() -> String {
+    AWS_LC.to_owned()
+}
+
 /// What the run was.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Setup {
@@ -71,6 +78,9 @@ pub(crate) struct Setup {
     pub(crate) own_switch: bool,
     /// How the Central Bank's buckets were raised, when they were.
     pub(crate) buckets: Option<String>,
+    /// What made the signatures of the fleet, and of a switch of the bench's own.
+    #[serde(default = "aws_lc")]
+    pub(crate) signer: String,
     /// Above it a run is shown, and left out of the medians. 0 to 1.
     pub(crate) steal_max: f64,
 }
@@ -329,6 +339,7 @@ pub(crate) mod tests {
                 connections: 32,
                 own_switch: true,
                 buckets: None,
+                signer: AWS_LC.to_owned(),
                 steal_max: 0.05,
             },
             postgres: [("fsync".to_owned(), "on".to_owned())].into(),
