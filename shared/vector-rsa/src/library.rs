@@ -5,6 +5,7 @@
     reason = "a library of C is loaded and called; nothing else in this crate is unsafe"
 )]
 
+use std::error::Error as _;
 use std::ffi::{c_int, c_uint, c_void};
 use std::path::Path;
 
@@ -74,7 +75,11 @@ impl Library {
         }
         // SAFETY: loading runs the library's initialisers. The operator names the file, as he names this program.
         let library = unsafe { libloading::Library::new(path) };
-        let library = library.map_err(|error| LoadError::Load(error.to_string()))?;
+        // The loader's own words, which name the file that is missing, are the cause.
+        let library = library.map_err(|error| {
+            let cause = error.source().map(ToString::to_string);
+            LoadError::Load(cause.unwrap_or_else(|| error.to_string()))
+        })?;
         // SAFETY: the types are those of `crypto_mb/rsa.h`.
         let sign = unsafe { library.get::<Sign>(b"mbx_rsa_private_crt_mb8\0") };
         let sign = *sign.map_err(|_| LoadError::Symbol("mbx_rsa_private_crt_mb8"))?;
@@ -179,10 +184,10 @@ mod tests {
         let error = Library::load(Path::new("/nowhere/libcrypto_mb.so"))
             .err()
             .expect("no library");
-        assert!(
-            matches!(error, LoadError::Load(_) | LoadError::Processor),
-            "{error}"
-        );
+        match error {
+            LoadError::Load(why) => assert!(why.contains("/nowhere/libcrypto_mb.so"), "{why}"),
+            other => assert!(matches!(other, LoadError::Processor), "{other}"),
+        }
     }
 
     #[test]
