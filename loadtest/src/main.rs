@@ -203,7 +203,12 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let ran = pix_runtime::build_runtime()
         .map_err(anyhow::Error::from)
-        .and_then(|runtime| runtime.block_on(run(arguments)));
+        .and_then(|runtime| {
+            let ran = runtime.block_on(run(arguments));
+            // Who is asked to stop while orders are signed ahead does not sign the rest first.
+            runtime.shutdown_background();
+            ran
+        });
     match ran {
         Ok(code) => code,
         Err(error) => {
