@@ -99,6 +99,9 @@ impl Postgres {
                 "UTF8",
                 "--locale",
                 "C.UTF-8",
+                // The same order, by memcmp rather than the C library: every key of ours is text.
+                "--lc-collate",
+                "C",
             ])
             .arg("--pgdata")
             .arg(&unfinished)
@@ -119,13 +122,9 @@ impl Postgres {
             PostgresSize::Service => ("512MB", "4GB"),
             PostgresSize::Test => ("64MB", "1GB"),
         };
-        let run = self.dir.join("run");
-        let longest_socket = run.join(".s.PGSQL.65535.lock");
-        let sockets = if longest_socket.as_os_str().len() <= SOCKET_PATH_MAX {
-            run.display().to_string()
-        } else {
-            String::new() // TCP alone: the folder's path is too long for a socket
-        };
+        let sockets = self
+            .sockets()
+            .map_or_else(String::new, |dir| dir.display().to_string());
         let settings = [
             ("listen_addresses", "127.0.0.1"),
             ("unix_socket_directories", &sockets),
@@ -180,6 +179,28 @@ impl Postgres {
             "postgres://{role}:{}@127.0.0.1:{}/{database}",
             self.password, self.port
         )
+    }
+
+    /// The same through a socket of the file system, where there is one: half the cost of an exchange.
+    #[must_use]
+    pub fn near_url_as(&self, role: &str, database: &str) -> String {
+        let url = self.url_as(role, database);
+        let dir = self.sockets().map(|dir| dir.display().to_string());
+        let is_plain = |dir: &String| {
+            dir.bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"/._-".contains(&b))
+        };
+        match dir.filter(is_plain) {
+            Some(dir) => format!("{url}?host={dir}"),
+            None => url,
+        }
+    }
+
+    /// The folder of its sockets; none when its path is too long for one.
+    fn sockets(&self) -> Option<PathBuf> {
+        let run = self.dir.join("run");
+        let longest = run.join(".s.PGSQL.65535.lock");
+        (longest.as_os_str().len() <= SOCKET_PATH_MAX).then_some(run)
     }
 
     /// The password of every role of this cluster: 32 hexadecimal digits. A secret.

@@ -339,7 +339,7 @@ async fn write(
         .bind(batch.last_seq)
         .bind(batch.open_from_seq)
         .bind(batch.last_outbox_id)
-        .bind(changed.len() as i64)
+        .bind(i64::try_from(changed.len()).expect("few accounts"))
         .bind(&audit_hash[..])
         .bind(batch.latest.received)
         .bind(batch.latest.settled)
