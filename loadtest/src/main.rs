@@ -170,12 +170,12 @@ struct RunArguments {
     /// Folder of the reports.
     #[arg(long, value_name = "DIR", default_value = "bench-reports")]
     out: PathBuf,
-    /// Streams that each bank reads, 1 to 6.
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=6))]
-    streams: u8,
-    /// Messages that each bank sends at once.
-    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=200))]
-    connections: u16,
+    /// Streams that each bank reads, 1 to 6; 6 when there are few banks, else 2.
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=6))]
+    streams: Option<u8>,
+    /// Messages that each bank sends at once, 1 to 200; 200 when there are few banks, else 32.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=200))]
+    connections: Option<u16>,
 }
 
 /// Loads a DICT's database with keys of all five types, by SQL, and analyses it.
@@ -197,6 +197,8 @@ struct LoadKeys {
 
 /// There is no result.
 const NO_RESULT: u8 = 2;
+/// So few banks need all the streams and connections that they may have: each has thousands of payments a second.
+const FEW_BANKS: u16 = 4;
 
 fn main() -> ExitCode {
     pix_runtime::init_crypto();
@@ -274,9 +276,13 @@ fn wanted(run: RunArguments) -> anyhow::Result<Wanted> {
         true => std::path::absolute(path),
         false => Ok(path),
     });
+    let plan = Plan::new(run.preset, &changes)?;
+    let are_few = plan.banks <= FEW_BANKS;
     Ok(Wanted {
         preset: run.preset,
-        plan: Plan::new(run.preset, &changes)?,
+        streams: run.streams.unwrap_or(if are_few { 6 } else { 2 }),
+        connections: run.connections.unwrap_or(if are_few { 200 } else { 32 }),
+        plan,
         size: run.size.unwrap_or(Size::Large),
         runs: run.runs,
         slos: run.slo,
@@ -288,8 +294,6 @@ fn wanted(run: RunArguments) -> anyhow::Result<Wanted> {
         keep: run.keep,
         pix: run.pix,
         out: run.out,
-        streams: run.streams,
-        connections: run.connections,
     })
 }
 
