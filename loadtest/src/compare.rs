@@ -118,6 +118,8 @@ fn warnings(a: &Report, b: &Report) -> Vec<String> {
                 setup.per_message,
                 setup.sign,
                 setup.lookups,
+                setup.streams,
+                setup.connections,
                 setup.signer.clone(),
             )
         };

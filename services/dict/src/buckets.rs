@@ -39,8 +39,8 @@ const PROBE_EVERY: Duration = Duration::from_millis(100);
 const PROBES_PER_DEBTS: u32 = 10;
 /// Levels told to Redis at once: it does that well within the time of an answer.
 const TOLD_AT_ONCE: usize = 100;
-/// Orders told to Redis at once: most are of no lookup, and it looks at some hundred within a millisecond.
-const CREDITED_AT_ONCE: usize = 256;
+/// Orders told to Redis at once: credited all of them, it is done within a millisecond, and nobody else waits longer.
+const CREDITED_AT_ONCE: usize = 32;
 /// Lookups told to Redis at once.
 const NOTES_AT_ONCE: usize = 32;
 /// How long the first look at Redis may take: it has to connect.

@@ -73,20 +73,33 @@ impl Ears {
             if std::mem::take(failing) {
                 tracing::info!(?topic, "what the SPI tells is heard again");
             }
-            // All that came together has its effect together.
-            let handled = match topic {
-                Topic::Orders => credit(&self.buckets, &events).await,
-                Topic::Settlements => count(&self.pool, &events).await,
-            };
-            for event in &events {
-                match handled {
-                    Handled::Done => event.done().await,
-                    Handled::Again => event.again().await,
+            // All that came together has its effect together; when it cannot, the others do not wait for the one.
+            let mut wait = false;
+            if let Handled::Done = self.handle(topic, &events).await {
+                for event in &events {
+                    event.done().await;
+                }
+            } else {
+                for event in &events {
+                    match self.handle(topic, std::slice::from_ref(event)).await {
+                        Handled::Done => event.done().await,
+                        Handled::Again => {
+                            wait = true;
+                            event.again().await;
+                        }
+                    }
                 }
             }
-            if let Handled::Again = handled {
+            if wait {
                 tokio::time::sleep(RETRY_AFTER).await;
             }
+        }
+    }
+
+    async fn handle(&self, topic: Topic, events: &[Event]) -> Handled {
+        match topic {
+            Topic::Orders => credit(&self.buckets, events).await,
+            Topic::Settlements => count(&self.pool, events).await,
         }
     }
 }

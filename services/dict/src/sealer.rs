@@ -7,6 +7,9 @@ use std::sync::Arc;
 use pix_xmldsig::{Signer, vector};
 use tokio::sync::Semaphore;
 
+/// Half of the threads that the runtime has for what blocks: most of those that sign side by side only wait.
+const PLACES_MAX: usize = 256;
+
 /// Signs answers. Clones share the threads.
 #[derive(Clone)]
 pub(crate) struct Sealer {
@@ -22,7 +25,7 @@ impl Sealer {
         Self {
             signer,
             places: Arc::new(Semaphore::new(
-                vector::lanes().map_or(processors, |lanes| 2 * lanes),
+                vector::lanes().map_or(processors, |lanes| (2 * lanes).min(PLACES_MAX)),
             )),
         }
     }

@@ -29,6 +29,8 @@ use crate::stages;
 pub(crate) const PARCELS_QUEUE_MAX: usize = 64;
 /// Requests of readers that may wait for the desk.
 pub(crate) const REQUESTS_MAX: usize = 4096;
+/// Half of the threads that the runtime has for what blocks.
+const SIGNERS_MAX: usize = 256;
 /// Messages in one COMMIT.
 const FORMED_PER_COMMIT_MAX: usize = 128;
 /// How often long polls and idle streams are looked at.
@@ -155,8 +157,9 @@ impl<C: Clock + Clone> Desk<C> {
         let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         // Of those made side by side most only wait. From half of the lanes on, transactions wait for company instead: a
         // message that they share saves a whole signature.
-        let (signers, signers_max) =
-            vector::lanes().map_or((processors, processors), |lanes| (lanes / 2, lanes));
+        let (signers, signers_max) = vector::lanes().map_or((processors, processors), |lanes| {
+            (lanes / 2, lanes.min(SIGNERS_MAX))
+        });
         tracing::info!(
             unformed = backlog.unformed.len(),
             unread = backlog.unread.len(),

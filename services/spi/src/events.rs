@@ -134,8 +134,11 @@ pub(crate) async fn relay(pool: PgPool, publisher: Publisher, told: Arc<Notify>,
         let pause = match published {
             None => return,
             Some(Ok(Ok(0))) => LOOK_EVERY,
-            Some(Ok(Ok(_))) => {
+            Some(Ok(Ok(count))) => {
                 failing = false;
+                if count >= pg_events::PUBLISH_MAX {
+                    continue; // there are more
+                }
                 ROUND_EVERY
             }
             Some(failed) => {

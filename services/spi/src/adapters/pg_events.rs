@@ -9,8 +9,8 @@ use time::OffsetDateTime;
 use super::pg::StoreError;
 use super::pg_book::SHARD;
 
-/// Events published before their number is noted.
-const PUBLISH_MAX: i64 = 256;
+/// Events of a round.
+pub(crate) const PUBLISH_MAX: usize = 256;
 
 /// An event on its way to its subject.
 pub(crate) struct Unpublished {
@@ -29,7 +29,7 @@ pub(crate) async fn unpublished(pool: &PgPool, after: Option<i64>) -> Result<Vec
          ORDER BY id LIMIT $2",
     )
     .bind(SHARD)
-    .bind(PUBLISH_MAX)
+    .bind(i64::try_from(PUBLISH_MAX).expect("small"))
     .bind(after)
     .fetch_all(pool)
     .await?;
