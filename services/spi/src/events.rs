@@ -131,42 +131,32 @@ pub(crate) async fn relay(pool: PgPool, publisher: Publisher, told: Arc<Notify>,
             () = stopping.stopped() => None,
             published = tokio::time::timeout(PUBLISH_WITHIN, round) => Some(published),
         };
-        let pause = match published {
+        let failure = match published {
             None => return,
-            Some(Ok(Ok(0))) => LOOK_EVERY,
+            Some(Ok(Ok(0))) => None,
             Some(Ok(Ok(count))) => {
                 failing = false;
-                if count >= pg_events::PUBLISH_MAX {
-                    continue; // there are more
+                if count < pg_events::PUBLISH_MAX {
+                    tokio::time::sleep(ROUND_EVERY).await;
                 }
-                ROUND_EVERY
+                continue;
             }
-            Some(failed) => {
-                let error = match failed {
-                    Ok(Err(error)) => format!("{error:#}"),
-                    _ => "no acknowledgement in time".to_owned(),
-                };
-                metrics::counter!("spi_event_failures_total").increment(1);
-                if !failing {
-                    tracing::warn!(error, "events wait until NATS and Postgres are there");
-                }
-                failing = true;
-                seen = None;
-                place = Place::default();
-                LOOK_EVERY
-            }
+            Some(Ok(Err(error))) => Some(format!("{error:#}")),
+            Some(Err(_)) => Some("no acknowledgement in time".to_owned()),
         };
-        let told = async {
-            if pause == LOOK_EVERY {
-                told.notified().await;
-            } else {
-                std::future::pending().await
+        if let Some(error) = failure {
+            metrics::counter!("spi_event_failures_total").increment(1);
+            if !failing {
+                tracing::warn!(error, "events wait until NATS and Postgres are there");
             }
-        };
+            failing = true;
+            seen = None;
+            place = Place::default();
+        }
         tokio::select! {
             () = stopping.stopped() => return,
-            () = told => {}
-            () = tokio::time::sleep(pause) => {}
+            () = told.notified() => {}
+            () = tokio::time::sleep(LOOK_EVERY) => {}
         }
     }
 }

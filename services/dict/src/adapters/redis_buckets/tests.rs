@@ -316,14 +316,19 @@ async fn agree_from(lost_since_ms: i64) {
             _ => -chance.between(0, 60_000), // a clock that is set back
         };
         if chance.below(8) == 0 {
-            let lookup = cast.lookup(&mut chance);
+            let lookups: Vec<_> = (0..chance.between(1, 4))
+                .map(|_| cast.lookup(&mut chance))
+                .collect();
             let told = store
-                .credit(&marker, &[lookup], now_ms)
+                .credit(&marker, &lookups, now_ms)
                 .await
                 .expect("Redis is there");
             assert_eq!(
                 told,
-                model.credit(lookup, now_ms),
+                lookups
+                    .iter()
+                    .map(|lookup| model.credit(*lookup, now_ms))
+                    .sum::<i64>(),
                 "operation {n} of seed {seed:#x}"
             );
             credited += told;
