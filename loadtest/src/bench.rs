@@ -423,17 +423,14 @@ impl Bench<'_> {
         let before = self.switch.accounts().await?;
         let gauges_before = self.switch.gauges().await?;
         let samples = Mutex::new(Vec::new());
-        let under_load = Mutex::new((Ticks::now(), Ticks::now()));
         let looking = Looking {
             name,
             switch: &self.switch,
             watch: Watch::of(self.instance.processes()),
             before: gauges_before,
-            span: float(load.span) / 1e6,
-            under_load: &under_load,
             samples: &samples,
         };
-        let span = load.span;
+        let span = float(load.span) / 1e6;
         let view = &mut *self.view;
         let entropy = u64::from_ne_bytes(self.ids.bytes());
         let outcome = self
@@ -453,8 +450,7 @@ impl Bench<'_> {
         } else {
             gate::judge(&self.facts(&outcome, before, after, &after_gauges))
         };
-        let (begun, done) = under_load.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let steal = done.steal_since(begun);
+        let (steal, busy, processes) = means(&samples, span);
         let recovery = plan.arrivals.burst_span().and_then(|burst| {
             recovery::after(
                 burst,
@@ -471,8 +467,8 @@ impl Bench<'_> {
             checks,
             steal,
             is_quiet: steal <= self.wanted.steal_max,
-            busy: done.busy_since(begun),
-            processes: means(&samples, float(span) / 1e6),
+            busy,
+            processes,
             samples,
             signatures_a_payment: after_gauges.signatures_a_payment(&gauges_before),
             recovery,
@@ -553,10 +549,6 @@ struct Looking<'a> {
     switch: &'a Switch,
     watch: Watch,
     before: Gauges,
-    /// Seconds that payments are started for.
-    span: f64,
-    /// When that began and ended: what comes before, as signing ahead, is no load of the switch, nor is its end.
-    under_load: &'a Mutex<(Ticks, Ticks)>,
     samples: &'a Mutex<Vec<Sample>>,
 }
 
@@ -564,16 +556,8 @@ impl Looking<'_> {
     async fn go(mut self, run: Arc<Run>, view: &mut View) {
         let mut ticks = Ticks::now();
         loop {
-            let was_at = run.now();
             tokio::time::sleep(LOOK_EVERY).await;
             let at_s = float(run.now()) / 1e6;
-            if at_s <= self.span {
-                let mut under_load = self.under_load.lock().unwrap_or_else(PoisonError::into_inner);
-                under_load.1 = Ticks::now();
-                if was_at == 0 {
-                    under_load.0 = under_load.1;
-                }
-            }
             let processes = self.watch.look();
             // One question that is not answered leaves a gap in a plot.
             let Ok(gauges) = self.switch.gauges().await else {
@@ -583,6 +567,7 @@ impl Looking<'_> {
             let sample = Sample {
                 at_s,
                 steal: now.steal_since(ticks),
+                busy: now.busy_since(ticks),
                 book_queue: gauges.book_queue,
                 outbox: gauges.backlog.outbox,
                 streams: gauges.backlog.streams,
@@ -600,19 +585,23 @@ impl Looking<'_> {
     }
 }
 
-/// While payments were started.
-fn means(samples: &[Sample], span: f64) -> BTreeMap<String, Used> {
-    let under_load = samples
-        .iter()
-        .filter(|sample| sample.at_s >= 1.0 && sample.at_s <= span);
-    let count = float(crate::number::wide(under_load.clone().count())).max(1.0);
+/// Steal, business and processes while payments were started: what comes before, as signing ahead, is no load of the
+/// switch, and what comes after is its end.
+fn means(samples: &[Sample], span: f64) -> (f64, f64, BTreeMap<String, Used>) {
+    let under_load = || {
+        samples
+            .iter()
+            .filter(|sample| sample.at_s >= 1.0 && sample.at_s <= span)
+    };
+    let count = float(crate::number::wide(under_load().count())).max(1.0);
+    let mean = |of: fn(&Sample) -> f64| under_load().map(of).sum::<f64>() / count;
     let mut means: BTreeMap<String, Used> = BTreeMap::new();
-    for (name, used) in under_load.flat_map(|sample| &sample.processes) {
+    for (name, used) in under_load().flat_map(|sample| &sample.processes) {
         let mean = means.entry(name.clone()).or_default();
         mean.cpu += used.cpu / count;
         mean.memory_mb += used.memory_mb / count;
     }
-    means
+    (mean(|sample| sample.steal), mean(|sample| sample.busy), means)
 }
 
 fn counts(outcome: &Outcome, is_lookups: bool) -> Counts {

@@ -132,6 +132,9 @@ pub(crate) struct Counts {
 pub(crate) struct Sample {
     pub(crate) at_s: f64,
     pub(crate) steal: f64,
+    /// Share of the processors' time that was used.
+    #[serde(default)]
+    pub(crate) busy: f64,
     pub(crate) book_queue: f64,
     pub(crate) outbox: f64,
     pub(crate) streams: f64,
@@ -290,6 +293,7 @@ pub(crate) mod tests {
             samples: vec![
                 Sample {
                     at_s: 1.0,
+                    busy: 0.5,
                     processes: [(
                         "spi".to_owned(),
                         Used {
